@@ -1,0 +1,179 @@
+"""Turns frozen dataclasses into absl flags and back, and finds flagfiles by bare name.
+
+`options.py` declares every flag as a dataclass field; this room holds the machinery alone. A bare `--flagfile=protocol_a.flags` is looked
+for in the current folder, then in the repository's `configs/`; absl alone knows only the former. Later flags win over earlier ones.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+import types
+import typing
+from typing import Any, Callable, Iterable, Sequence
+
+from absl import flags
+
+CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
+
+
+class OptionError(ValueError):
+  """A value that cannot be used, told in one line that names the value and the choices."""
+
+
+def option(default: Any, help: str, *, choices: Callable[[], Iterable[str]] | None = None,
+           low: float | None = None, high: float | None = None) -> Any:
+  """A dataclass field that is also a flag. `choices` is called late, so that declaring a flag imports nothing."""
+  return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+def define(*option_classes: type) -> None:
+  """Declares one flag for each field of each dataclass; a field that is already declared (a shared base) is left alone."""
+  for cls in option_classes:
+    for field in dataclasses.fields(cls):
+      if field.name not in flags.FLAGS:
+        _define_one(field)
+
+
+def _define_one(field: dataclasses.Field) -> None:
+  text, choices = field.metadata["help"], field.metadata["choices"]
+  low, high = field.metadata["low"], field.metadata["high"]
+  kind = _plain_type(field.type)
+  if kind is bool:
+    flags.DEFINE_bool(field.name, field.default, text)
+  elif kind is int:
+    flags.DEFINE_integer(field.name, field.default, text, lower_bound=low, upper_bound=high)
+  elif kind is float:
+    flags.DEFINE_float(field.name, field.default, text, lower_bound=low, upper_bound=high)
+  elif kind is tuple:
+    listed = f" Choices: {', '.join(choices())}." if choices else ""
+    flags.DEFINE_list(field.name, list(field.default), text + listed)
+  elif choices:
+    flags.DEFINE_enum(field.name, field.default, list(choices()), text)
+  else:
+    flags.DEFINE_string(field.name, field.default, text)
+
+
+def _plain_type(annotation: Any) -> type:
+  if isinstance(annotation, types.UnionType):
+    annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+  return typing.get_origin(annotation) or annotation
+
+
+def read(cls: type, values: flags.FlagValues = flags.FLAGS) -> Any:
+  """The frozen dataclass `cls` from parsed flags; raises OptionError where a list flag holds a value outside its choices."""
+  settings = {}
+  for field in dataclasses.fields(cls):
+    value = getattr(values, field.name)
+    if isinstance(value, list):
+      value = tuple(item.strip() for item in value if item.strip())
+      check_choices(field.name, value, field.metadata["choices"])
+    settings[field.name] = value
+  return cls(**settings)
+
+
+def check_choices(flag: str, values: Sequence[str], choices: Callable[[], Iterable[str]] | None) -> None:
+  known = list(choices()) if choices else None
+  for value in values:
+    if known is not None and value not in known:
+      raise OptionError(f"--{flag}: {value!r} is not one of {', '.join(known)}")
+
+
+def locate(name: str) -> str:
+  """The path of a flagfile: as given, else in `configs/`. Raises OptionError that lists what there is."""
+  path = pathlib.Path(os.path.expanduser(name))
+  if path.exists():
+    return str(path)
+  if not path.is_absolute() and (CONFIGS / path).exists():
+    return str(CONFIGS / path)
+  known = ", ".join(sorted(p.name for p in CONFIGS.glob("*.flags"))) or "none"
+  raise OptionError(f"--flagfile: {name!r} is neither in the current folder nor in configs/ (there: {known})")
+
+
+def expand(arguments: Sequence[str], _open: tuple[str, ...] = ()) -> list[str]:
+  """Replaces every --flagfile=NAME in `arguments` by the flags that the file holds, nested ones too."""
+  expanded, waiting = [], list(arguments)
+  while waiting:
+    argument = waiting.pop(0)
+    if argument == "--":
+      return expanded + ["--"] + waiting
+    bare = argument.lstrip("-") if argument.startswith("-") else ""
+    if bare == "flagfile" and waiting:
+      path = locate(waiting.pop(0))
+    elif bare.startswith("flagfile="):
+      path = locate(bare.partition("=")[2])
+    else:
+      expanded.append(argument)
+      continue
+    if path in _open:
+      raise OptionError(f"--flagfile: {path} includes itself through {' -> '.join(_open)}")
+    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    lines = [line.strip() for line in lines if line.strip() and not line.strip().startswith(("#", "//"))]
+    expanded += expand(lines, _open + (path,))
+  return expanded
+
+
+def main(program: Callable[[], int | None], option_classes: Sequence[type], doc: str, *,
+         arguments: Sequence[str] | None = None, before: Callable[[list[str]], list[str]] | None = None) -> int:
+  """Runs a program: declares its flags, reads the command line, turns a known error into one line and exit code 2.
+
+  Args:
+    program: called without arguments once flags are parsed; returns an exit code or None for 0.
+    option_classes: dataclasses of `options.py` that this program consumes.
+    doc: the program's help, normally its module's docstring.
+    arguments: the command line without the program's name; default `sys.argv[1:]`.
+    before: may rewrite the expanded arguments, e.g. put those of a run folder before them.
+  Returns:
+    The exit code: 0 done, 2 for bad input. Programs document others.
+  """
+  values = flags.FLAGS
+  name = pathlib.Path(sys.argv[0]).stem
+  try:
+    arguments = expand(sys.argv[1:] if arguments is None else arguments)
+    if any(a in ("-h", "-help", "--help", "--helpfull", "--helpshort") for a in arguments):
+      define(*option_classes)
+      print(describe(doc, option_classes))
+      return 0
+    arguments = before(arguments) if before else arguments
+    define(*option_classes)
+    rest = values(["mppar_tf"] + arguments)[1:]
+    if rest:
+      raise OptionError(f"unexpected argument {rest[0]!r}; every setting is a flag, --help lists them")
+    return program() or 0
+  except (flags.Error, OptionError) as error:
+    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def describe(doc: str, option_classes: Sequence[type]) -> str:
+  """The text that --help prints: what the program is for, then every flag with its default, choices and meaning."""
+  lines = [doc.strip(), "", "Flags (also from a file: --flagfile=NAME, looked for here, then in configs/; later flags win):"]
+  seen = set()
+  for cls in option_classes:
+    group = (cls.__doc__ or cls.__name__).strip().splitlines()[0]
+    lines += ["", group]
+    for field in dataclasses.fields(cls):
+      if field.name in seen:
+        continue
+      seen.add(field.name)
+      choices = field.metadata["choices"]
+      default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+      lines.append(f"  --{field.name}={'' if default is None else default}")
+      lines.append(f"      {field.metadata['help']}" + (f" One of: {', '.join(choices())}." if choices else ""))
+  return "\n".join(lines)
+
+
+def write(path: pathlib.Path, *chosen: Any) -> None:
+  """Writes option dataclasses as a flagfile that reproduces them."""
+  lines, seen = [], set()
+  for group in chosen:
+    for field in dataclasses.fields(group):
+      value = getattr(group, field.name)
+      if value is None or field.name in seen:
+        continue
+      seen.add(field.name)
+      text = ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
+      lines.append(f"--{field.name}={text}")
+  temporary = path.with_name(path.name + ".part")
+  temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+  os.replace(temporary, path)
