@@ -1,0 +1,185 @@
+"""What Keras has wrongly for second order, or not at all; and the seeds that every architecture draws from.
+
+Every layer here is exact at second order (the meta-gradient differentiates through f^D, f^A and f^P twice) and follows
+`keras.config.floatx()`. Batch normalization is synchronized, so that its statistics are the same on every replica.
+"""
+
+import functools
+import itertools
+from typing import Any, Callable, Iterator, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+
+def choose(table: Mapping[str, Any], name: str, what: str) -> Any:
+  """`table[name]`. Raises ValueError that lists the choices."""
+  if name not in table:
+    raise ValueError(f"{what} is {name!r}; choices: {', '.join(table)}")
+  return table[name]
+
+
+def scaled(channels: int, width: float) -> int:
+  """Channels after a width multiplier, at least one."""
+  return max(1, round(channels * width))
+
+
+def in_floatx(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+  """Makes a build function follow `keras.config.floatx()`.
+
+  Keras reads floatx once, when the first layer of the process is built, and keeps it as the default policy: a later `set_floatx`
+  changes nothing. A mixed policy whose variables have floatx is left as it is.
+  """
+  @functools.wraps(build)
+  def build_in_floatx(*args, **kwargs):
+    before = keras.config.dtype_policy()
+    if before.variable_dtype == keras.config.floatx():
+      return build(*args, **kwargs)
+    keras.config.set_dtype_policy(keras.config.floatx())
+    try:
+      return build(*args, **kwargs)
+    finally:
+      keras.config.set_dtype_policy(before)
+  return build_in_floatx
+
+
+INITIALIZERS = {
+    "glorot": keras.initializers.GlorotUniform,
+    "he": keras.initializers.HeNormal,
+    "truncated_0.1": functools.partial(keras.initializers.TruncatedNormal, stddev=0.1),
+}
+
+
+def seed_stream(seed: int) -> Iterator[int]:
+  """Endless seeds for the parts of one model, no two alike: two layers of one shape must not start equal.
+
+  They step by an odd number modulo 2^31, which repeats none, from a start that is hashed from `seed`.
+  """
+  start = int(np.random.SeedSequence(seed).generate_state(1)[0])
+  return ((start + 0x9E3779B1 * i) % 2**31 for i in itertools.count())
+
+
+def initializers(seeds: Iterator[int], default: str) -> Callable[..., keras.initializers.Initializer]:
+  """`init()` or `init(kind)`: an initializer that takes the next seed."""
+  return lambda kind=default: choose(INITIALIZERS, kind, "initializer")(seed=next(seeds))
+
+
+def batch_norm(name: str, momentum: float = 0.9, epsilon: float = 1e-3) -> keras.layers.Layer:
+  """Batch normalization over the global batch: with per-replica statistics the replicas' moving averages drift apart.
+
+  `momentum` 0.9 and not Keras's 0.99: f^A and f^P follow a moving f^D in a few hundred updates, and f^D's updates read the moving
+  statistics (inference mode is exact at second order; Keras's training mode without a strategy is not).
+  """
+  return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon, synchronized=True, name=name)
+
+
+@keras.saving.register_keras_serializable(package="mppar_tf")
+class InstanceNorm(keras.layers.Layer):
+  """Instance normalization with learned scale and shift: [B, ..., C] -> same, over all axes but the first and the last.
+
+  The variance is the mean of squared deviations, written out: `tf.nn.moments` (and all that is built on it) stops the gradient of
+  the mean, which leaves first derivatives right and makes second derivatives silently wrong.
+  """
+
+  def __init__(self, epsilon: float = 1e-3, **kwargs):
+    super().__init__(**kwargs)
+    self.epsilon = epsilon
+
+  def build(self, input_shape):
+    self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+    self.shift = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="shift")
+
+  def call(self, x):
+    axes = list(range(1, len(x.shape) - 1))
+    deviation = x - ops.mean(x, axis=axes, keepdims=True)
+    variance = ops.mean(deviation * deviation, axis=axes, keepdims=True)
+    return deviation * ops.rsqrt(variance + self.epsilon) * self.scale + self.shift
+
+  def get_config(self):
+    return {**super().get_config(), "epsilon": self.epsilon}
+
+
+NORMS = {"batch": batch_norm, "instance": lambda name: InstanceNorm(name=name)}
+
+
+def norm(kind: str, name: str) -> keras.layers.Layer:
+  return choose(NORMS, kind, "norm")(name)
+
+
+@keras.saving.register_keras_serializable(package="mppar_tf")
+class NearestUp(keras.layers.Layer):
+  """Nearest-neighbour up-sampling by two: [B, H, W, C] -> [B, 2H, 2W, C].
+
+  Two concatenations and two reshapes: linear, hence exact at every order (bilinear resizing is not), and never more than four
+  axes, which mobile delegates want (Keras's own repeats through five).
+  """
+
+  def call(self, x):
+    channels = x.shape[-1]
+    height, width = ops.shape(x)[1], ops.shape(x)[2]
+    x = ops.reshape(ops.concatenate([x, x], axis=-1), (-1, height, 2 * width, channels))  # [B, H, 2W, C]
+    return ops.reshape(ops.concatenate([x, x], axis=2), (-1, 2 * height, 2 * width, channels))  # [B, 2H, 2W, C]
+
+  def compute_output_shape(self, input_shape):
+    batch, height, width, channels = input_shape
+    return (batch, height and 2 * height, width and 2 * width, channels)
+
+
+@keras.saving.register_keras_serializable(package="mppar_tf")
+class Multiple(keras.layers.Layer):
+  """The identity on images [B, H, W, C] whose H and W are multiples of `stride`; ValueError otherwise.
+
+  Without it a wrong crop comes out of the network at another size, or fails far below where it was given.
+  """
+
+  def __init__(self, stride: int, **kwargs):
+    super().__init__(**kwargs)
+    self.stride = stride
+
+  def call(self, x):
+    _, height, width, _ = x.shape
+    for side, pixels in (("height", height), ("width", width)):
+      if pixels is not None and pixels % self.stride:
+        raise ValueError(f"{side} is {pixels} pixels; this anonymizer needs a multiple of {self.stride}")
+    return x
+
+  def get_config(self):
+    return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable(package="mppar_tf")
+class Dropout(keras.layers.Layer):
+  """Inverted dropout whose mask is a function of (seed, step, replica), the step being a weight of the layer.
+
+  Keras's dropout gives every replica the same mask, and under `stateless_call` every step too. Here the step is saved with the
+  model, so that a resumed run draws the masks that the unbroken run would have drawn. `stateless_call(..., training=True)` returns
+  the step plus one among the non-trainable variables: a caller that drops them repeats the mask.
+  """
+
+  def __init__(self, rate: float, seed: int, **kwargs):
+    super().__init__(**kwargs)
+    if not 0.0 <= rate < 1.0:
+      raise ValueError(f"dropout rate is {rate}; it must lie in [0, 1)")
+    self.rate = rate
+    self.seed = seed
+
+  def build(self, input_shape):
+    # No aggregation: every replica counts its own copy, in step with the others. An aggregated variable would need a merge call,
+    # which TensorFlow refuses inside control flow. int64, since GPUs have no kernel that adds to an int32 variable.
+    self.step = self.add_weight(shape=(), initializer="zeros", dtype="int64", trainable=False, autocast=False, name="step")
+
+  def call(self, x, training=False):
+    if not training or self.rate == 0.0:
+      return x
+    context = tf.distribute.get_replica_context()
+    replica = context.replica_id_in_sync_group if context else 0
+    step = ops.convert_to_tensor(self.step)
+    seed = tf.random.experimental.stateless_fold_in(tf.stack([tf.cast(self.seed, tf.int64), tf.cast(replica, tf.int64)]), step)
+    keep = tf.random.stateless_uniform(tf.shape(x), seed, dtype=x.dtype) >= self.rate
+    self.step.assign(step + 1)
+    return tf.where(keep, x / (1.0 - self.rate), tf.zeros_like(x))
+
+  def get_config(self):
+    return {**super().get_config(), "rate": self.rate, "seed": self.seed}

@@ -1,0 +1,23 @@
+"""One TensorFlow for the whole pytest process: quiet, on the Keras backend, with TWO logical CPUs for the tests of data parallelism.
+
+Logical devices can be set only before TensorFlow touches a device, hence here and at import.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True)
+def float32_after_each_test():
+  yield
+  keras.config.set_floatx("float32")
+  # The first layer built freezes floatx into the default policy; a later set_floatx alone is not heard by layers.
+  keras.config.set_dtype_policy("float32")
