@@ -33,10 +33,21 @@ def default_data_dir() -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class StorageOptions:
+  """Where records lie."""
+  data_dir: str = option(default_data_dir(), "Folder that holds one folder of records per dataset; may be remote (http://, s3://, gs://).")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+  """What is read."""
+  source: str | None = option(None, "What is read: the folder of a public dataset (build); a video file, stream or device (camera).")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(StorageOptions):
   """What is run, on what, and where its results go."""
   run_dir: str | None = option(None, "Folder of this run: flags.txt, checkpoints/, TensorBoard events, results.json.")
-  data_dir: str = option(default_data_dir(), "Folder that holds one folder of records per dataset; may be remote (http://, s3://, gs://).")
   benchmark: str = option("twin", "Datasets and attributes.", choices=BENCHMARKS)
   protocol: str = option("a", "What is known and what is novel at test time.", choices=PROTOCOLS)
   method: str = option("mppar", "The anonymization method.", choices=METHODS)
@@ -70,3 +81,118 @@ class ModelOptions:
   training_attackers: tuple[str, ...] = option((), "f^P seen in training; empty: the protocol's.", choices=ATTACKERS)
   test_attackers: tuple[str, ...] = option((), "f^P trained afresh by evaluate; empty: the protocol's.", choices=ATTACKERS)
   attacker_size: str = option("paper", "Size preset of every f^P.", choices=lambda: SIZES)
+
+
+RESIZES = _table("tfrecord_tools.readers.still", "RESIZES")
+
+
+@dataclasses.dataclass(frozen=True)
+class SheetOptions:
+  """A contact sheet."""
+  sheet: str | None = option(None, "Path of a contact sheet (PNG) to draw.")
+
+  def __post_init__(self):
+    if self.sheet is not None and not self.sheet.endswith(".png"):
+      raise OptionError(f"--sheet: {self.sheet!r} does not end in .png")
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildOptions(SheetOptions, StorageOptions):
+  """How records are built, whatever the dataset."""
+  jobs: int = option(0, "Worker processes (0: one for each core).", low=0)
+  allow_errors: int = option(0, "Bad items of the source that are left out, and listed with their reasons; one more, and the build fails.", low=0)
+  jpeg_quality: int = option(95, "JPEG quality of stored frames.", low=1, high=100)
+  split_seed: int = option(0, "Seed of the splits that a reader cuts itself.", low=0)
+  shard_records: int = option(0, "Records of one shard (0: the reader's choice); a killed build redoes one shard at most.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions(BuildOptions):
+  """Your own videos or images (dataset `folder`)."""
+  csv: str | None = option(None, "Table: columns file, split (train, validation, test); action, subject, group; attributes (1, 0, empty = NA).")
+  root: str | None = option(None, "Folder under which the table's files lie.")
+  name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
+  frame_height: int = option(120, "Stored height in pixels; 0 with --frame_width=0 keeps each file's own size.", low=0)
+  frame_width: int = option(160, "Stored width in pixels.", low=0)
+  resize: str = option("stretch", "How a frame is brought to the stored size: stretched, cut, or between black bars.", choices=RESIZES)
+  closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
+  licence: str = option("not stated", "Licence of the source, kept in the manifest.")
+
+  def __post_init__(self):
+    super().__post_init__()
+    if bool(self.frame_height) != bool(self.frame_width):
+      raise OptionError(f"--frame_height={self.frame_height} --frame_width={self.frame_width}: give both or neither (0)")
+
+
+@dataclasses.dataclass(frozen=True)
+class IxmasOptions(BuildOptions, SourceOptions):
+  """IXMAS clips (dataset `ixmas`)."""
+  validation_share: float = option(0.2, "Share of the official training clips that become validation.", low=0.0, high=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class UtkfaceOptions(BuildOptions, SourceOptions):
+  """UTKFace faces (dataset `utkface`)."""
+  size: int = option(64, "Height and width of stored images in pixels, by area averages; 0 keeps each file's own size.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectOptions(SheetOptions):
+  """What inspect shows."""
+  sheet_records: int = option(8, "Records of each split on the contact sheet.", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+  """How the game is played. Defaults are the paper's; thresholds that a benchmark cannot reach are set in its flagfile."""
+  seed: int = option(0, "Seed of everything random: weights, order, crops, sets, draws of attackers.", low=0)
+  max_steps: int = option(2000, "Anonymizer updates (other stages have their own lengths).", low=1)
+  reconstruction_steps: int = option(1000, "Stage 1: steps in which f^D learns to reproduce its input.", low=0)
+  reconstruction_lr: float = option(1e-3, "Its peak learning rate (one cycle).", low=0.0)
+  action_steps: int = option(2000, "Stage 2: steps in which f^A learns actions on f^D's output.", low=0)
+  action_lr: float = option(1e-3, "f^A's peak learning rate there (one cycle).", low=0.0)
+  action_anonymizer_lr: float = option(1e-4, "f^D's peak learning rate in stage 2; 0 leaves it alone.", low=0.0)
+  attacker_init_steps: int = option(1000, "Stage 3: steps of each training attacker on f^D's output.", low=0)
+  attacker_init_lr: float = option(1e-3, "Its peak learning rate (one cycle).", low=0.0)
+  gamma: float = option(0.4, "Weight of the privacy loss in Eq. 1; its meaning depends on --privacy_reduction.", low=0.0)
+  privacy_reduction: str = option("mean", "Privacy loss averaged over labelled attributes, or summed over a sample's attributes.", choices=lambda: ("mean", "sum"))
+  alpha: float = option(5e-4, "Learning rate of the virtual step (Eq. 5).", low=0.0)
+  beta: float = option(1e-4, "Learning rate of f^D (Eq. 8, Adam).", low=0.0)
+  beta_shape: str = option("constant", "beta over the run: constant, or from half way on linearly down to 5 %.", choices=lambda: ("constant", "linear_tail"))
+  clip_norm: float = option(0.0, "Largest global norm of any gradient, measured after summing over replicas; 0: none.", low=0.0)
+  meta_gradient: str = option("exact", "Second order exact, first order, or both losses at the same parameters (Joint Training).",
+                              choices=lambda: ("exact", "first_order", "joint"))
+  shift: str = option("alternate", "What support and query differ in: models on even and attributes on odd updates, one of them always, or both in every update.",
+                      choices=lambda: ("alternate", "attributes", "models", "both"))
+  sets: str = option("different", "Support and query differ by construction, or are dealt at random (ablation).", choices=lambda: ("different", "random"))
+  split_ratio: float = option(0.6, "Share of the support side of attributes, samples and attackers.", low=0.05, high=0.95)
+  sets_every: int = option(0, "Anonymizer updates between set constructions; 0: one pass over the privacy records.", low=0)
+  recognizer_lr: float = option(1e-4, "f^A's learning rate in the game.", low=0.0)
+  attacker_lr: float = option(1e-4, "f^P's learning rate in the game.", low=0.0)
+  action_threshold: float = option(0.70, "T1: f^A is updated while its validation accuracy is below.", low=0.0, high=1.0)
+  attacker_threshold: float = option(0.95, "T2: an attacker is updated while its training accuracy is below.", low=0.0, high=1.0)
+  min_recognizer_steps: int = option(0, "f^A steps per anonymizer update, at least.", low=0)
+  max_recognizer_steps: int = option(10, "f^A steps per anonymizer update, at most (Algorithm 1's loop is unbounded and can hang).", low=0)
+  max_attacker_rounds: int = option(10, "Rounds over the attackers below T2 per anonymizer update, at most.", low=0)
+  gate_smoothing: float = option(0.9, "Weight of the past in the accuracies that the gate compares.", low=0.0, high=0.999)
+  action_batch: int = option(8, "Clips of one loss in an anonymizer update (global, over all replicas).", low=1)
+  privacy_batch: int = option(32, "Images (or clips, where clips carry the labels) of one loss in an anonymizer update (global).", low=1)
+  recognizer_batch: int = option(16, "Clips of one f^A update, and of a look at validation clips (global).", low=1)
+  attacker_batch: int = option(64, "Images or clips of one f^P update (global).", low=1)
+
+  def __post_init__(self):
+    if self.min_recognizer_steps > self.max_recognizer_steps:
+      raise OptionError(f"--min_recognizer_steps={self.min_recognizer_steps} is above --max_recognizer_steps={self.max_recognizer_steps}")
+    if self.shift == "alternate" and self.sets_every % 2:
+      raise OptionError(f"--sets_every={self.sets_every} must be even with --shift=alternate, which needs as many model-wise as attribute-wise updates")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+  """What is written while training: checkpoints, TensorBoard."""
+  checkpoint_every: int = option(50, "Anonymizer updates between checkpoints.", low=1)
+  checkpoint_steps: int = option(500, "Steps of the other stages between checkpoints.", low=1)
+  keep_checkpoints: int = option(3, "How many of the last checkpoints are kept, beside the best by validation.", low=1)
+  validate_every: int = option(50, "Anonymizer updates between full looks at the validation split (which choose the best checkpoint).", low=1)
+  log_every: int = option(1, "Steps of a role between its scalars in TensorBoard.", low=1)
+  init_from: str | None = option(None, "Run folder whose initialisation (stages 1 to 3: same seed, networks and their options) is used instead of training one.")
