@@ -1,0 +1,77 @@
+"""Virtual training, virtual testing, meta optimization: the gradient of MPPAR (Peng et al., NeurIPS 2023), Eq. 4-8.
+
+  virtual training  (Eq. 4-5)  phi' = phi - alpha * grad L_vtr(phi; D_s)
+  virtual testing   (Eq. 6)    L_vte(phi'; D_q)
+  meta optimization (Eq. 7-8)  phi <- phi - beta * grad_phi [ L_vtr(phi; D_s) + L_vte(phi'; D_q) ]
+
+The second-order term is written out as a Hessian-vector product, H_s * g_q, instead of differentiating through the whole virtual step: it needs no collective
+inside a differentiated region (so it is exact under data parallelism) and the support and query sides meet only in vectors.
+Nothing is assigned on the way: phi' is a list of tensors, and a model is evaluated at it by `stateless_call`.
+"""
+
+from typing import Callable, NamedTuple, Sequence
+
+import tensorflow as tf
+
+from mppar_tf import replica
+
+MODES = ("exact", "first_order", "joint")
+
+# A loss at given parameters: -> (this replica's share of the loss [], a dict of this replica's shares of things to log)
+Loss = Callable[[Sequence[tf.Tensor]], tuple[tf.Tensor, dict[str, tf.Tensor]]]
+
+
+class MetaGradient(NamedTuple):
+  """A meta-gradient, summed over replicas, and what it was made of."""
+  gradients: list[tf.Tensor]  # d [L_vtr + L_vte] / d phi, summed over replicas
+  support_gradients: list[tf.Tensor]  # grad L_vtr(phi), summed over replicas: the direction of the virtual step
+  query_gradients: list[tf.Tensor]  # grad L_vte at phi', summed over replicas
+  support_loss: tf.Tensor  # [] this replica's share
+  query_loss: tf.Tensor  # [] this replica's share
+  support_log: dict[str, tf.Tensor]
+  query_log: dict[str, tf.Tensor]
+
+
+def gradient(loss: Loss, phi: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
+  """This replica's share of grad loss(phi), the loss and its log."""
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    tape.watch(phi)
+    value, log = loss(phi)
+  return tape.gradient(value, phi, unconnected_gradients="zero"), value, log
+
+
+def meta_gradient(support: Loss, query: Loss, phi: Sequence[tf.Tensor], *, alpha: float, mode: str = "exact") -> MetaGradient:
+  """The gradient of Eq. 7's objective with respect to phi, as Eq. 8 uses it.
+
+  Args:
+    support: L_vtr, this replica's share of the loss on the support set.
+    query: L_vte, the same on the query set.
+    phi: parameters of f^D as tensors (not variables), equal on all replicas.
+    alpha: learning rate of the virtual step (plain gradient descent).
+    mode: "exact" with the second-order term; "first_order" takes d phi' / d phi as the identity; "joint" evaluates both losses at phi, without a virtual step
+      (the supplementary's "Joint Training").
+  Returns:
+    A MetaGradient; its gradients are summed over replicas.
+  Raises:
+    ValueError: an unknown mode.
+  """
+  if mode not in MODES:
+    raise ValueError(f"meta gradient {mode!r} is not one of {', '.join(MODES)}")
+  phi = [tf.convert_to_tensor(p) for p in phi]
+  if mode == "exact":
+    with tf.GradientTape(watch_accessed_variables=False) as meta_tape:  # differentiates the support gradient
+      meta_tape.watch(phi)
+      g_support, support_loss, support_log = gradient(support, phi)
+  else:
+    g_support, support_loss, support_log = gradient(support, phi)
+  step = replica.total(g_support)
+
+  virtual_phi = phi if mode == "joint" else [p - tf.cast(alpha, p.dtype) * g for p, g in zip(phi, step)]
+  g_query, query_loss, query_log = gradient(query, virtual_phi)
+  g_query = replica.total(g_query)
+
+  combined = [s + q for s, q in zip(step, g_query)]
+  if mode == "exact":
+    hvp = meta_tape.gradient(g_support, phi, output_gradients=g_query, unconnected_gradients="zero")  # H_s * g_q, a local share
+    combined = [c - tf.cast(alpha, h.dtype) * h for c, h in zip(combined, replica.total(hvp))]
+  return MetaGradient(combined, step, g_query, support_loss, query_loss, support_log, query_log)

@@ -1,0 +1,11 @@
+"""All methods by name: `METHODS[name](networks, settings) -> Method`. Adding one is one file and one line here."""
+
+from mppar_tf.methods import adversarial, fixed, mppar
+
+METHODS = {
+    "raw": fixed.build_raw,
+    "strong_blur": fixed.build_strong_blur,
+    "basic": adversarial.build,
+    "basic_equal_data": adversarial.build_equal_data,
+    "mppar": mppar.build,
+}

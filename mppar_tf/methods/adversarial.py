@@ -1,0 +1,48 @@
+"""The adversarial baseline ("basic"): f^D descends Eq. 1 against one attacker drawn at random, no virtual training.
+
+`basic_equal_data` is the same with as many samples per anonymizer update as mppar's support and query together: without it, a gain of the meta step cannot be told from a gain of more data.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from mppar_tf import metagrad, replica
+from mppar_tf.data import sets
+from mppar_tf.methods import game, steps
+from mppar_tf.methods.contract import EpisodePlan, Method, Networks
+from mppar_tf.types import Episode
+
+
+def build(networks: Networks, settings: Any) -> Method:
+  """One batch per update."""
+  return _build(networks, settings, query="same")
+
+
+def build_equal_data(networks: Networks, settings: Any) -> Method:
+  """Two batches per update, both against the same attacker: the gradient of Eq. 1 on their union."""
+  return _build(networks, settings, query="all")
+
+
+def _build(networks: Networks, settings: Any, query: str) -> Method:
+  attackers = list(networks.attackers.values())
+
+  def plan(update: int) -> EpisodePlan:
+    chosen, _ = sets.draw_attackers(update, 0, attackers=len(attackers), different=False, ratio=settings.split_ratio, seed=settings.seed)
+    return EpisodePlan("single", 0, "all", query, chosen, chosen)
+
+  def anonymizer_update(optimizer):
+    loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma, reduction=settings.privacy_reduction)
+
+    def update(episode: Episode):
+      phi = [tf.convert_to_tensor(v.value) for v in networks.anonymizer.trainable_variables]
+      gradients, value, log = metagrad.gradient(loss(episode.support, episode.support_attacker), phi)
+      if query == "all":
+        more, other_value, other_log = metagrad.gradient(loss(episode.query, episode.query_attacker), phi)
+        gradients, value = [(a + b) / 2 for a, b in zip(gradients, more)], (value + other_value) / 2
+        log = {key: (log[key] + other_log[key]) / 2 for key in log}
+      norm = replica.apply(optimizer, gradients, networks.anonymizer.trainable_variables, clip_norm=settings.clip_norm)
+      return {"loss": replica.total(value), "gradient_norm": norm, **replica.total(log)}
+    return update
+
+  return game.assemble(networks, settings, plan, anonymizer_update)

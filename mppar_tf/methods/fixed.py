@@ -1,0 +1,56 @@
+"""Transforms without learning, and f^A trained on what they leave: raw frames and whole-frame blur.
+
+The recognizer gets as many steps as one that plays the game at its lower bound: the initialisation's and one for each anonymizer update.
+"""
+
+from typing import Any, Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mppar_tf import learning_rates
+from mppar_tf.methods import steps
+from mppar_tf.methods.contract import Method, Networks
+from mppar_tf.schedule import Schedule, Stage
+
+
+def build_raw(networks: Networks, settings: Any) -> Method:
+  """No anonymization: the level that every privacy figure is held against."""
+  return _build(networks, settings, lambda frames: frames, {}, "it leaves frames as they are: there is nothing to export, and a camera must never run it")
+
+
+def build_strong_blur(networks: Networks, settings: Any) -> Method:
+  """Gaussian blur of the whole frame, sigma 8 % of its height (SPAct's strong blur without a detector that could miss somebody)."""
+  height = networks.recognizer.input_shape[2]
+  model = gaussian_blur(sigma=0.08 * height)
+  return _build(networks, settings, lambda frames: steps.anonymize(model, frames), {"anonymizer": model}, None)
+
+
+def gaussian_blur(sigma: float) -> keras.Model:
+  """Separable Gaussian blur with mirrored borders, as a Keras model without trainable weights. [B, H, W, 3] in [0, 1] -> same.
+
+  Args:
+    sigma: standard deviation in pixels, above 0.
+  """
+  radius = max(1, int(np.ceil(2.5 * sigma)))
+  weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+  weights = np.tile((weights / weights.sum())[:, None, None, None], [1, 1, 3, 1])  # [2 * radius + 1, 1, 3, 1]
+  frames = keras.Input([None, None, 3], name="frames")
+  x = frames
+  for axis, name in ((0, "vertical"), (1, "horizontal")):
+    pad = [[0, 0], [radius, radius], [0, 0]] if axis == 0 else [[0, 0], [0, 0], [radius, radius]]
+    x = keras.ops.pad(x, [*pad, [0, 0]], mode="symmetric")  # [B, H + 2 * radius, W, 3] or [B, H, W + 2 * radius, 3]
+    layer = keras.layers.DepthwiseConv2D(weights.shape[:2] if axis == 0 else weights.shape[1::-1], use_bias=False, name=name, trainable=False)
+    x = layer(x)  # [B, H, W, 3]
+    layer.set_weights([weights if axis == 0 else weights.transpose(1, 0, 2, 3)])
+  return keras.Model(frames, x, name="gaussian_blur")
+
+
+def _build(networks: Networks, settings: Any, transform: Callable[[tf.Tensor], tf.Tensor], models: dict[str, keras.Model], exportable: str | None) -> Method:
+  rounds = settings.action_steps + settings.max_steps * settings.min_recognizer_steps
+  optimizer = learning_rates.adam(learning_rates.one_cycle(settings.action_lr, rounds), networks.recognizer.trainable_variables)
+  update = {"recognizer": steps.recognizer(transform, networks.recognizer, optimizer, settings.clip_norm),
+            "validation": steps.validation(transform, networks.recognizer)}
+  return Method(models | {"recognizer": networks.recognizer}, {"recognizer": optimizer}, update,
+                Schedule([Stage("recognizer", ("recognizer",), rounds)]), None, transform, exportable)

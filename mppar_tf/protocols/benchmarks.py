@@ -1,0 +1,44 @@
+"""Which records and which attributes a benchmark consists of."""
+
+import dataclasses
+
+SUBJECT = ("subject",)  # in place of attributes: the private label is who it is
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+  """A cross-dataset benchmark: action clips from one dataset, privacy labels from another (or the same).
+
+  `known` attributes may be used in training, `novel` ones at test time only; `SUBJECT` for identity.
+  """
+  clips: str  # dataset folder of the action clips, below --data_dir
+  private: str  # dataset folder of the privacy labels
+  known: tuple[str, ...]
+  novel: tuple[str, ...]
+  build: tuple[str, ...]  # commands that make the records
+  note: str
+  private_frames: int = 1  # frames of a private sample: 1 for images
+
+  @property
+  def identity(self) -> bool:
+    return self.known == SUBJECT
+
+
+BENCHMARKS = {
+    "twin": Benchmark(
+        clips="twin_clips", private="twin_images",
+        known=("color", "gender", "complete_face", "partial_face", "semi_nudity", "personal_relationship", "social_relationship"),
+        novel=("hair_color", "race", "sports", "age", "weight", "landmark", "tattoo"),
+        build=("python -m tfrecord_tools.build twin",),
+        note="Procedural twin of UCF101-VISPR, synthetic. Its novel attribute landmark shares no mechanism with any known one."),
+    "ixmas_utkface": Benchmark(
+        clips="ixmas", private="utkface",
+        known=("gender_female", "race_white", "race_black", "age_adult"),
+        novel=("race_asian", "race_indian", "age_child", "age_senior"),
+        build=("python -m tfrecord_tools.build ixmas --source=FOLDER", "python -m tfrecord_tools.build utkface --source=FOLDER"),
+        note="Real clips and real faces. UTKFace's races exclude one another, and so do its ages: a novel attribute shares its mechanism with a known one."),
+    "ixmas_identity": Benchmark(
+        clips="ixmas", private="ixmas", known=SUBJECT, novel=(), private_frames=4,
+        build=("python -m tfrecord_tools.build ixmas --source=FOLDER",),
+        note="Closed-set identity: the same ten subjects stand in train and test."),
+}

@@ -1,0 +1,162 @@
+"""Which network is updated next: stages of fixed length, then Algorithm 1's gate.
+
+Algorithm 1, at each iteration: if the accuracy of f^A on validation clips is below T1, update f^A; else if an attacker's training accuracy is below T2, update that attacker; else update f^D.
+Unbounded, these loops hang for ever on a benchmark that cannot reach a threshold (on the twin no attacker reaches 95 %), so consecutive competitor steps are bounded, and every decision is counted with its
+reason. All state is plain numbers, saved with the checkpoint.
+"""
+
+import collections
+import dataclasses
+import math
+from typing import Any, Mapping, NamedTuple, Sequence
+
+
+class Decision(NamedTuple):
+  """The role to update next, its stage, and why."""
+  role: str
+  stage: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """Roles that take turns for `rounds` rounds."""
+  name: str
+  roles: tuple[str, ...]
+  rounds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class GateLimits:
+  """Thresholds and bounds of Algorithm 1."""
+  action_threshold: float  # T1, accuracy in [0, 1]
+  attacker_threshold: float  # T2
+  min_recognizer_steps: int  # f^A steps per anonymizer update, at least (f^A lags behind f^D otherwise)
+  max_recognizer_steps: int  # and at most
+  max_attacker_rounds: int  # rounds over the attackers that are below T2, at most
+  smoothing: float  # weight of the past in the accuracies' moving averages
+  updates: int  # anonymizer updates in all
+
+
+class Schedule:
+  """Decides, is told what came of it, and can be saved.
+
+  A loop calls `next()` for a Decision (None: done), carries it out, and calls `record(decision, scalars)`.
+  """
+
+  def __init__(self, stages: Sequence[Stage], attackers: Sequence[str] = (), gate: GateLimits | None = None):
+    self._stages = [s for s in stages if s.rounds > 0 and s.roles]
+    self._attackers, self._gate = list(attackers), gate
+    self._state: dict[str, Any] = {
+        "stage": 0, "turn": 0, "counts": collections.Counter(), "reasons": collections.Counter(),
+        "action_accuracy": 0.0, "attacker_accuracy": {a: 0.0 for a in attackers}, "seen": [],
+        "stale": True, "recognizer_steps": 0, "attacker_rounds": 0, "pending": []}
+
+  @property
+  def counts(self) -> Mapping[str, int]:
+    """Steps done so far, by role."""
+    return self._state["counts"]
+
+  @property
+  def reasons(self) -> Mapping[str, int]:
+    """Decisions so far, by reason."""
+    return self._state["reasons"]
+
+  @property
+  def stage(self) -> str:
+    """Name of the present stage; "done" at the end."""
+    index = self._state["stage"]
+    if index < len(self._stages):
+      return self._stages[index].name
+    return "game" if self._gate and self.counts["anonymizer"] < self._gate.updates else "done"
+
+  @property
+  def gate_scalars(self) -> dict[str, float]:
+    """The gate's view: smoothed accuracies and decisions so far, for the log."""
+    view = {"action_accuracy": self._state["action_accuracy"]}
+    view |= {f"attacker_accuracy/{name}": value for name, value in self._state["attacker_accuracy"].items()}
+    return view | {f"decisions/{reason}": float(count) for reason, count in self._state["reasons"].items()}
+
+  @property
+  def total(self) -> dict[str, int]:
+    """Steps that are known beforehand, by stage: rounds of the stages, anonymizer updates of the game."""
+    known = {s.name: s.rounds * len(s.roles) for s in self._stages}
+    return known | ({"game": self._gate.updates} if self._gate else {})
+
+  @property
+  def done_in_stage(self) -> int:
+    """Steps of the present stage that are done, in `total`'s unit."""
+    return self.counts["anonymizer"] if self.stage in ("game", "done") else self._state["turn"]
+
+  def next(self) -> Decision | None:
+    state = self._state
+    if state["stage"] < len(self._stages):
+      stage = self._stages[state["stage"]]
+      return Decision(stage.roles[state["turn"] % len(stage.roles)], stage.name, stage.name)
+    if not self._gate or self.counts["anonymizer"] >= self._gate.updates:
+      return None
+    return self._algorithm_1()
+
+  def _algorithm_1(self) -> Decision:
+    gate, state = self._gate, self._state
+    if state["stale"]:
+      return Decision("validation", "game", "validation")
+    if state["recognizer_steps"] < gate.min_recognizer_steps:
+      return Decision("recognizer", "game", "recognizer_minimum")
+    if state["action_accuracy"] < gate.action_threshold and state["recognizer_steps"] < gate.max_recognizer_steps:
+      return Decision("recognizer", "game", "recognizer_below_T1")
+    if not state["pending"] and state["attacker_rounds"] < gate.max_attacker_rounds:
+      state["pending"] = [a for a in self._attackers if state["attacker_accuracy"][a] < gate.attacker_threshold]
+      state["attacker_rounds"] += 1
+    if state["pending"]:
+      return Decision(f"attacker/{state['pending'][0]}", "game", "attacker_below_T2")
+    bounded = state["action_accuracy"] < gate.action_threshold or any(v < gate.attacker_threshold for v in state["attacker_accuracy"].values())
+    return Decision("anonymizer", "game", "anonymizer_bound_reached" if bounded else "anonymizer_thresholds_met")
+
+  def record(self, decision: Decision, scalars: Mapping[str, float]) -> None:
+    """Takes note of what a decided step measured."""
+    state, role = self._state, decision.role
+    state["counts"][role] += 1
+    state["reasons"][decision.reason] += 1
+    if role.startswith("attacker/"):
+      self._smooth(state["attacker_accuracy"], role.partition("/")[2], scalars["privacy_accuracy"], role)
+    if role == "validation":
+      self._smooth(state, "action_accuracy", scalars["action_accuracy"], role)
+    if decision.stage == "game":
+      self._record_game(role)
+    else:
+      state["turn"] += 1
+      if state["turn"] == self._stages[state["stage"]].rounds * len(self._stages[state["stage"]].roles):
+        state["stage"], state["turn"] = state["stage"] + 1, 0
+
+  def _record_game(self, role: str) -> None:
+    state = self._state
+    state["stale"] = role in ("recognizer", "anonymizer") and not (
+        role == "recognizer" and state["recognizer_steps"] + 1 >= self._gate.max_recognizer_steps)
+    if role == "recognizer":
+      state["recognizer_steps"] += 1
+    elif role.startswith("attacker/"):
+      state["pending"].pop(0)
+    elif role == "anonymizer":
+      state["recognizer_steps"], state["attacker_rounds"] = 0, 0
+
+  def _smooth(self, where: dict, key: str, value: float, role: str) -> None:
+    first = role not in self._state["seen"]
+    if first:
+      self._state["seen"].append(role)
+    past = self._gate.smoothing if self._gate and not first else 0.0
+    where[key] = past * where[key] + (1.0 - past) * float(value)
+
+  def state(self) -> dict[str, Any]:
+    """A JSON-serialisable copy of everything that `load` needs."""
+    return {**self._state, "counts": dict(self._state["counts"]), "reasons": dict(self._state["reasons"]),
+            "attacker_accuracy": dict(self._state["attacker_accuracy"]), "seen": list(self._state["seen"]), "pending": list(self._state["pending"])}
+
+  def load(self, state: Mapping[str, Any]) -> None:
+    """Continues from a saved state."""
+    if set(state["attacker_accuracy"]) != set(self._attackers):
+      raise ValueError(f"the saved gate knows attackers {sorted(state['attacker_accuracy'])}, this run has {sorted(self._attackers)}")
+    self._state = {**state, "counts": collections.Counter(state["counts"]), "reasons": collections.Counter(state["reasons"]),
+                   "attacker_accuracy": dict(state["attacker_accuracy"]), "seen": list(state["seen"]), "pending": list(state["pending"])}
+    if not all(math.isfinite(v) for v in self._state["attacker_accuracy"].values()):
+      raise ValueError("the saved gate holds an accuracy that is not finite")
