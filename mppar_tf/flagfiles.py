@@ -163,17 +163,20 @@ def describe(doc: str, option_classes: Sequence[type]) -> str:
   return "\n".join(lines)
 
 
-def write(path: pathlib.Path, *chosen: Any) -> None:
-  """Writes option dataclasses as a flagfile that reproduces them."""
-  lines, seen = [], set()
+def lines(*chosen: Any) -> list[str]:
+  """Option dataclasses as the lines of a flagfile that reproduces them."""
+  found = {}
   for group in chosen:
     for field in dataclasses.fields(group):
       value = getattr(group, field.name)
-      if value is None or field.name in seen:
-        continue
-      seen.add(field.name)
-      text = ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
-      lines.append(f"--{field.name}={text}")
+      if value is not None:
+        text = ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
+        found[field.name] = f"--{field.name}={text}"
+  return list(found.values())
+
+
+def write(path: pathlib.Path, *chosen: Any) -> None:
+  """Writes option dataclasses as a flagfile, whole or not at all."""
   temporary = path.with_name(path.name + ".part")
-  temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+  temporary.write_text("\n".join(lines(*chosen)) + "\n", encoding="utf-8")
   os.replace(temporary, path)

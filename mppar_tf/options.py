@@ -45,13 +45,22 @@ class SourceOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions(StorageOptions):
+class SeedOptions:
+  """Repeatability."""
+  seed: int = option(0, "Seed of everything random: weights, order, crops, sets, draws of attackers.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(StorageOptions, SeedOptions):
   """What is run, on what, and where its results go."""
   run_dir: str | None = option(None, "Folder of this run: flags.txt, checkpoints/, TensorBoard events, results.json.")
   benchmark: str = option("twin", "Datasets and attributes.", choices=BENCHMARKS)
+  clips_records: str | None = option(None, "Dataset folder of the action clips below --data_dir, in place of the benchmark's.")
+  private_records: str | None = option(None, "Dataset folder that carries the privacy labels, in place of the benchmark's.")
+  known_attributes: tuple[str, ...] = option((), "Attributes of training, in place of the benchmark's; the one word subject means identity.")
+  novel_attributes: tuple[str, ...] = option((), "Attributes of test time only, in place of the benchmark's.")
   protocol: str = option("a", "What is known and what is novel at test time.", choices=PROTOCOLS)
   method: str = option("mppar", "The anonymization method.", choices=METHODS)
-  seed: int = option(0, "Seed of everything random: weights, order, crops, sets, draws of attackers.", low=0)
   virtual_devices: int = option(1, "Split the CPU into this many replicas (for trying data parallel training; GPUs are found by themselves).", low=1)
   on_corrupt: str = option("fail", "A corrupt record: stop, or count, report and skip the rest of its shard.",
                            choices=lambda: ("fail", "skip_shard_remainder"))
@@ -84,12 +93,14 @@ class ModelOptions:
 
 
 RESIZES = _table("tfrecord_tools.readers.still", "RESIZES")
+TWIN_GROUPINGS = _table("tfrecord_tools.twin.labels", "GROUPINGS")
 
 
 @dataclasses.dataclass(frozen=True)
 class SheetOptions:
   """A contact sheet."""
   sheet: str | None = option(None, "Path of a contact sheet (PNG) to draw.")
+  sheet_records: int = option(8, "Records of each split on a contact sheet.", low=1)
 
   def __post_init__(self):
     if self.sheet is not None and not self.sheet.endswith(".png"):
@@ -100,7 +111,7 @@ class SheetOptions:
 class BuildOptions(SheetOptions, StorageOptions):
   """How records are built, whatever the dataset."""
   jobs: int = option(0, "Worker processes (0: one for each core).", low=0)
-  allow_errors: int = option(0, "Bad items of the source that are left out, and listed with their reasons; one more, and the build fails.", low=0)
+  allow_errors: int = option(0, "Bad items of the source that may be left out (each is listed); one more, and the build fails.", low=0)
   jpeg_quality: int = option(95, "JPEG quality of stored frames.", low=1, high=100)
   split_seed: int = option(0, "Seed of the splits that a reader cuts itself.", low=0)
   shard_records: int = option(0, "Records of one shard (0: the reader's choice); a killed build redoes one shard at most.", low=0)
@@ -109,7 +120,7 @@ class BuildOptions(SheetOptions, StorageOptions):
 @dataclasses.dataclass(frozen=True)
 class FolderOptions(BuildOptions):
   """Your own videos or images (dataset `folder`)."""
-  csv: str | None = option(None, "Table: columns file, split (train, validation, test); action, subject, group; attributes (1, 0, empty = NA).")
+  csv: str | None = option(None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
   root: str | None = option(None, "Folder under which the table's files lie.")
   name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
   frame_height: int = option(120, "Stored height in pixels; 0 with --frame_width=0 keeps each file's own size.", low=0)
@@ -125,6 +136,22 @@ class FolderOptions(BuildOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class TwinOptions:
+  """The embedded benchmark, rendered (dataset `twin`)."""
+  twin_seed: int = option(0, "Seed of the whole benchmark; another one is another benchmark of the same kind.", low=0)
+  twin_size: int = option(32, "Height and width of a frame in pixels.", low=16)
+  twin_frames: int = option(8, "Frames of a clip.", low=1)
+  twin_grouping: str = option("vispr", "Which attributes are annotated: those of UCF101-VISPR or of HMDB51-VISPR.", choices=TWIN_GROUPINGS)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwinBuildOptions(BuildOptions, TwinOptions):
+  """The embedded benchmark's records (dataset `twin`)."""
+  twin_share: float = option(1.0, "Share of each split's samples that is rendered, from the first on; less than 1 for quick trials.",
+                             low=0.001, high=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
 class IxmasOptions(BuildOptions, SourceOptions):
   """IXMAS clips (dataset `ixmas`)."""
   validation_share: float = option(0.2, "Share of the official training clips that become validation.", low=0.0, high=0.5)
@@ -137,15 +164,8 @@ class UtkfaceOptions(BuildOptions, SourceOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class InspectOptions(SheetOptions):
-  """What inspect shows."""
-  sheet_records: int = option(8, "Records of each split on the contact sheet.", low=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(SeedOptions):
   """How the game is played. Defaults are the paper's; thresholds that a benchmark cannot reach are set in its flagfile."""
-  seed: int = option(0, "Seed of everything random: weights, order, crops, sets, draws of attackers.", low=0)
   max_steps: int = option(2000, "Anonymizer updates (other stages have their own lengths).", low=1)
   reconstruction_steps: int = option(1000, "Stage 1: steps in which f^D learns to reproduce its input.", low=0)
   reconstruction_lr: float = option(1e-3, "Its peak learning rate (one cycle).", low=0.0)
@@ -196,3 +216,23 @@ class LoopOptions:
   validate_every: int = option(50, "Anonymizer updates between full looks at the validation split (which choose the best checkpoint).", low=1)
   log_every: int = option(1, "Steps of a role between its scalars in TensorBoard.", low=1)
   init_from: str | None = option(None, "Run folder whose initialisation (stages 1 to 3: same seed, networks and their options) is used instead of training one.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraOptions(SourceOptions):
+  """What the camera reads, anonymizes with, and writes."""
+  model: str | None = option(None, "Export folder (its manifest.json is checked), or one of its .tflite files.")
+  sink: str | None = option(None, "FILE.mp4 or FILE.mov, a folder for PNG frames, or null.")
+  variant: str = option("float32", "Which TFLite file of the export folder.", choices=lambda: ("float32", "float16"))
+  inference_threads: int = option(1, "Threads of the network's interpreter.", low=1)
+  queue_frames: int = option(4, "Frames that wait at most between decoding, anonymizing and encoding.", low=1)
+  image_rate: float = option(25.0, "Frames per second given to a folder of images.", low=0.01)
+  quality: int = option(20, "H.264's constant rate factor: 0 lossless, 51 worst.", low=0, high=51)
+  overwrite: bool = option(False, "Replace what the sink's name holds already.")
+  keep_partial: bool = option(False, "After a failure keep the anonymized frames written so far, as NAME.partial.")
+  manifest_sha256: str | None = option(None, "SHA-256 that the model's manifest.json must have: pins one export, not just a whole one.")
+
+  def __post_init__(self):
+    for flag in ("model", "source", "sink"):
+      if not getattr(self, flag):
+        raise OptionError(f"--{flag} is required; --help tells what it may be")

@@ -41,4 +41,24 @@ BENCHMARKS = {
         clips="ixmas", private="ixmas", known=SUBJECT, novel=(), private_frames=4,
         build=("python -m tfrecord_tools.build ixmas --source=FOLDER",),
         note="Closed-set identity: the same ten subjects stand in train and test."),
+    "custom": Benchmark(
+        clips="", private="", known=(), novel=(), build=("python -m tfrecord_tools.build folder --csv=TABLE --root=FOLDER --name=NAME",),
+        note="Your own records: --clips_records, --private_records, --known_attributes, --novel_attributes."),
 }
+
+
+def chosen(name: str, *, clips: str | None = None, private: str | None = None, known: tuple[str, ...] = (), novel: tuple[str, ...] = ()) -> Benchmark:
+  """The benchmark `name` with what a user puts in its place.
+
+  Raises:
+    ValueError: something is still missing, or an attribute stands on both sides.
+  """
+  found = BENCHMARKS[name]
+  found = dataclasses.replace(found, clips=clips or found.clips, private=private or found.private, known=known or found.known, novel=novel or found.novel)
+  for flag, value in (("clips_records", found.clips), ("private_records", found.private), ("known_attributes", found.known)):
+    if not value:
+      raise ValueError(f"--benchmark={name} needs --{flag}")
+  both = sorted(set(found.known) & set(found.novel))
+  if both:
+    raise ValueError(f"attributes {', '.join(both)} are both known and novel")
+  return found

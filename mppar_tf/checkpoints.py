@@ -1,0 +1,116 @@
+"""Checkpoints that are whole or absent.
+
+Each is a folder `step-NNNNNNNNN`, written under another name and renamed when it is on disk, so that a kill at any moment leaves the last whole one. It holds every variable (networks, BatchNorm statistics,
+optimizer slots) and `state.json` (gate, stream positions). The last K stay, and the best by validation.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+from typing import Any, Mapping, Sequence
+
+import tensorflow as tf
+
+INITIALISED = "initialised"  # the end of stages 1 to 3, which runs of other methods may start from
+
+
+class CheckpointError(ValueError):
+  """A checkpoint that cannot be read, told in one line."""
+
+
+class Checkpoints:
+  """The checkpoints of one run.
+
+  Args:
+    folder: where they lie; made when the first is saved.
+    variables: group name -> variables, in an order that does not change between program starts.
+    keep: how many of the last are kept.
+  """
+
+  def __init__(self, folder: str | os.PathLike, variables: Mapping[str, Sequence[Any]], keep: int = 3):
+    self._folder, self._keep = pathlib.Path(folder), keep
+    self._variables = {name: [v.value for v in group] for name, group in variables.items()}
+
+  def _tracker(self, groups: Sequence[str] | None = None) -> tf.train.Checkpoint:
+    chosen = {name: group for name, group in self._variables.items() if groups is None or name in groups}
+    return tf.train.Checkpoint(groups={name.replace("/", "."): list(group) for name, group in chosen.items() if group})
+
+  def save(self, step: int, state: Mapping[str, Any], name: str | None = None) -> pathlib.Path:
+    """Writes a checkpoint; returns its folder. `name` in place of the step's name keeps it for ever. One that is there already is left alone: runs are deterministic."""
+    final = self._folder / (name or f"step-{step:09d}")
+    if (final / "state.json").exists():
+      return final
+    part = self._folder / f".part-{final.name}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    self._tracker().write(str(part / "variables"))
+    (part / "state.json").write_text(json.dumps({"step": step, **state}, indent=1, sort_keys=True), encoding="utf-8")
+    for file in part.iterdir():
+      _sync(file)
+    os.replace(part, final)
+    _sync(self._folder)
+    self._clean()
+    return final
+
+  def _clean(self) -> None:
+    best = self.best()
+    for old in self.steps()[:-self._keep]:
+      if best is None or old != best:
+        shutil.rmtree(self._folder / f"step-{old:09d}")
+
+  def steps(self) -> list[int]:
+    """Steps of all whole checkpoints, ascending."""
+    found = (re.fullmatch(r"step-(\d+)", p.name) for p in self._folder.glob("step-*") if (p / "state.json").exists())
+    return sorted(int(m.group(1)) for m in found if m)
+
+  def mark_best(self, step: int, score: float) -> None:
+    """Remembers a step as the best so far; its checkpoint stays. Called just BEFORE the step is saved: a kill in between repeats the step and marks it again."""
+    part = self._folder / ".part-best.json"
+    part.write_text(json.dumps({"step": step, "score": score}), encoding="utf-8")
+    os.replace(part, self._folder / "best.json")
+
+  def best(self) -> int | None:
+    """The step marked best whose checkpoint is whole."""
+    try:
+      step = json.loads((self._folder / "best.json").read_text(encoding="utf-8"))["step"]
+    except FileNotFoundError:
+      return None
+    return step if step in self.steps() else None
+
+  def best_score(self) -> float:
+    """Its score; minus infinity where there is none."""
+    return float("-inf") if self.best() is None else json.loads((self._folder / "best.json").read_text(encoding="utf-8"))["score"]
+
+  def find(self, which: str) -> pathlib.Path:
+    """The folder of `last`, `best` or a named checkpoint. Raises CheckpointError where there is none."""
+    steps = self.steps()
+    if which == "last" and steps:
+      return self._folder / f"step-{steps[-1]:09d}"
+    if which == "best" and self.best() is not None:
+      return self._folder / f"step-{self.best():09d}"
+    if which not in ("last", "best") and (self._folder / which / "state.json").exists():
+      return self._folder / which
+    raise CheckpointError(f"no {which} checkpoint in {self._folder}")
+
+  def restore(self, folder: pathlib.Path, groups: Sequence[str] | None = None) -> dict[str, Any]:
+    """Reads variables (of `groups`, default all) and returns the saved state.
+
+    Raises:
+      CheckpointError: the checkpoint holds other networks than this run.
+    """
+    try:
+      status = self._tracker(groups).read(str(folder / "variables"))
+      status.assert_existing_objects_matched() if groups else status.assert_consumed()
+      return json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+      raise CheckpointError(f"{folder} does not fit this run's networks: {' '.join(str(error).split())[:200]}") from error
+
+
+def _sync(path: pathlib.Path) -> None:
+  handle = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(handle)
+  finally:
+    os.close(handle)

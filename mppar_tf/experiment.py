@@ -1,0 +1,184 @@
+"""Puts a run together from options: devices, records, networks, method, streams. Programs share it, so that what is judged is what was trained."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mppar_tf import feeding, methods
+from mppar_tf.data import clips, images, records, sets
+from mppar_tf.methods.contract import Method, Networks
+from mppar_tf.models.anonymizers import ANONYMIZERS
+from mppar_tf.models.attackers import ATTACKERS
+from mppar_tf.models.recognizers import RECOGNIZERS
+from mppar_tf.protocols import PROTOCOLS, benchmarks
+from mppar_tf.protocols.contract import Protocol
+
+VALIDATION_SEED, STREAM_STRIDE = 7919, 104729  # offsets that keep the streams of one seed apart
+
+
+class ExperimentError(ValueError):
+  """Options and records that do not go together, told in one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A run, put together but not started; `make_method` and `make_feeder` are the next two steps."""
+  strategy: tf.distribute.Strategy
+  benchmark: benchmarks.Benchmark
+  protocol: Protocol
+  clips: Any  # split name -> records.Split of the action clips
+  private: Any  # split name -> records.Split of the privacy labels
+  spec: clips.ClipSpec
+  networks: Networks
+  training_attackers: tuple[str, ...]
+  test_attackers: tuple[str, ...]
+  settings: Any  # TrainOptions with everything that depends on the records filled in
+
+  @property
+  def outputs(self) -> int:
+    """Width of an attacker's output for the known labels."""
+    return private_outputs(self.benchmark.known, self.private["train"])
+
+
+def configure(*, virtual_devices: int = 1, deterministic: bool = True, threads: int = 0, seed: int = 0) -> tf.distribute.Strategy:
+  """Devices, threads, determinism and the strategy. Called once, before TensorFlow does any work.
+
+  All visible GPUs are replicas; without one, the CPU is, split into `virtual_devices`.
+  """
+  gpus = tf.config.list_physical_devices("GPU")
+  if virtual_devices > 1 and not gpus:
+    existing = tf.config.get_logical_device_configuration(tf.config.list_physical_devices("CPU")[0])
+    if not existing or len(existing) < virtual_devices:
+      tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * virtual_devices)
+  if threads:
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+  keras.utils.set_random_seed(seed)
+  if deterministic:
+    tf.config.experimental.enable_op_determinism()
+  devices = [f"GPU:{i}" for i in range(len(gpus))] or [f"CPU:{i}" for i in range(virtual_devices)]
+  return tf.distribute.MirroredStrategy(devices)
+
+
+def private_outputs(attributes: tuple[str, ...], split: records.Split) -> int:
+  """Attributes, or subjects of a closed set."""
+  return len(split.manifest.subjects) if attributes == benchmarks.SUBJECT else len(attributes)
+
+
+def open_records(benchmark: benchmarks.Benchmark, data_dir: str) -> tuple[dict, dict]:
+  """The three splits of the action clips and of the private set; raises RecordsError that names the folder and the command that builds it."""
+  found = []
+  for dataset in (benchmark.clips, benchmark.private):
+    try:
+      found.append({split: records.open_split(f"{data_dir.rstrip('/')}/{dataset}", split) for split in ("train", "validation", "test")})
+    except records.RecordsError as error:
+      raise ExperimentError(f"{error} (build it: {' ; '.join(benchmark.build)}, with --data_dir={data_dir})") from error
+  return found[0], found[1]
+
+
+def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.Strategy) -> Experiment:
+  """Everything of a run that does not change while it runs.
+
+  Args:
+    run, clip, model, train: RunOptions, ClipOptions, ModelOptions, TrainOptions.
+    strategy: from `configure`.
+  Raises:
+    ExperimentError: what does not go together, in one line.
+  """
+  try:
+    protocol = PROTOCOLS[run.protocol]
+    benchmark = benchmarks.chosen(run.benchmark, clips=run.clips_records, private=run.private_records, known=run.known_attributes, novel=run.novel_attributes)
+    training = model.training_attackers or protocol.training_attackers
+    test = model.test_attackers or protocol.test_attackers
+    protocol.check(training, test, train.shift if run.method == "mppar" else None)
+  except ValueError as error:
+    raise ExperimentError(str(error)) from error
+  if benchmark.identity != (protocol.task == "identity"):
+    raise ExperimentError(f"--protocol={run.protocol} judges {protocol.task}, but --benchmark={run.benchmark} labels {'identity' if benchmark.identity else 'attributes'}")
+  clip_splits, private_splits = open_records(benchmark, run.data_dir)
+  _check_labels(benchmark, clip_splits["train"], private_splits["train"])
+  for flag in ("action_batch", "privacy_batch", "recognizer_batch", "attacker_batch"):
+    if getattr(train, flag) % strategy.num_replicas_in_sync:
+      raise ExperimentError(f"--{flag}={getattr(train, flag)} cannot be split evenly over {strategy.num_replicas_in_sync} replicas")
+
+  every = train.sets_every or max(2, private_splits["train"].total // train.privacy_batch // 2 * 2)
+  settings = dataclasses.replace(train, sets_every=every)
+  outputs = private_outputs(benchmark.known, private_splits["train"])
+  with strategy.scope():
+    networks = Networks(
+        anonymizer=ANONYMIZERS[model.anonymizer](size=model.anonymizer_size, width=model.anonymizer_width, seed=run.seed),
+        recognizer=new_recognizer(model, clip_splits["train"], clip, run.seed),
+        attackers={name: ATTACKERS[name](outputs=outputs, crop=clip.crop, size=model.attacker_size, seed=run.seed + 1000 * (i + 1)) for i, name in enumerate(training)},
+        task=protocol.task)
+  spec = clips.ClipSpec(frames=clip.clip_frames, skip=clip.frame_skip, crop=clip.crop, flip=clip.flip)
+  return Experiment(strategy, benchmark, protocol, clip_splits, private_splits, spec, networks, tuple(training), tuple(test), settings)
+
+
+def new_recognizer(model: Any, split: records.Split, clip: Any, seed: int) -> keras.Model:
+  """A fresh f^A for the classes of a split."""
+  return RECOGNIZERS[model.recognizer](classes=len(split.manifest.classes), frames=clip.clip_frames, crop=clip.crop, size=model.recognizer_size,
+                                       width=model.recognizer_width, dropout=model.recognizer_dropout, seed=seed + 1)
+
+
+def _check_labels(benchmark: benchmarks.Benchmark, clip_split: records.Split, private_split: records.Split) -> None:
+  if not clip_split.manifest.classes:
+    raise ExperimentError(f"{clip_split.folder} has no action labels")
+  if benchmark.identity:
+    if not private_split.manifest.subjects:
+      raise ExperimentError(f"{private_split.folder} names no subjects")
+    return
+  missing = [a for a in benchmark.known + benchmark.novel if a not in private_split.manifest.attributes]
+  if missing:
+    raise ExperimentError(f"{private_split.folder} has no attribute {', '.join(missing)}; it has {', '.join(private_split.manifest.attributes) or 'none'}")
+
+
+def make_method(experiment: Experiment, name: str) -> Method:
+  """The method, its optimizers built under the strategy."""
+  with experiment.strategy.scope():
+    return methods.METHODS[name](experiment.networks, experiment.settings)
+
+
+def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt: str) -> feeding.Feeder:
+  """All record streams of a run, each with a seed of its own."""
+  settings, benchmark, spec = experiment.settings, experiment.benchmark, experiment.spec
+  still = dataclasses.replace(spec, flip=False)
+  numbers = iter(range(100))
+
+  def clip_stream(split, batch, clip_spec):
+    own = seed + STREAM_STRIDE * next(numbers)
+    return feeding.Stream(experiment.strategy, lambda position: clips.training_clips(
+        experiment.clips[split], clip_spec, batch_size=batch, seed=own, start_batch=position, on_corrupt=on_corrupt))
+
+  def private_stream(batch, side=None):
+    own = seed + STREAM_STRIDE * next(numbers)
+    epochs = None if side is None else functools.partial(_side_of_epoch, side, experiment, seed)
+    alternating = settings.shift == "alternate"
+    return feeding.Stream(experiment.strategy, lambda position: images.training_private(
+        experiment.private["train"], spec, benchmark.known, batch_size=batch, seed=own, start_batch=position, frames=benchmark.private_frames,
+        epochs=epochs, batches_per_epoch=_batches_per_epoch(settings, alternating) if epochs else None, on_corrupt=on_corrupt))
+
+  streams = {
+      "clips/reconstruction": clip_stream("train", settings.action_batch, spec), "private/reconstruction": private_stream(settings.privacy_batch),
+      "clips/recognizer": clip_stream("train", settings.recognizer_batch, spec), "clips/validation": clip_stream("validation", settings.recognizer_batch, still),
+      "private/attacker": private_stream(settings.attacker_batch), "clips/anonymizer": clip_stream("train", settings.action_batch, spec),
+      "private/all": private_stream(settings.privacy_batch), "private/first": private_stream(settings.privacy_batch, 0),
+      "private/second": private_stream(settings.privacy_batch, 1)}
+  return feeding.Feeder(streams, method.plan)
+
+
+def _batches_per_epoch(settings: Any, alternating: bool) -> int:
+  """Updates of one set construction that read X_1 and X_2: the odd ones, or, with random sets or another shift, all."""
+  return settings.sets_every // 2 if alternating and settings.sets == "different" else settings.sets_every
+
+
+def _side_of_epoch(side: int, experiment: Experiment, seed: int, epoch: int):
+  """Members and label mask of one side of the sets of an epoch."""
+  settings, split = experiment.settings, experiment.private["train"]
+  if experiment.benchmark.identity:
+    chosen = sets.identity_sets(records.subjects(split), ratio=settings.split_ratio, seed=seed, epoch=epoch, kind=settings.sets)
+  else:
+    chosen = sets.attribute_sets(records.labels(split, experiment.benchmark.known), ratio=settings.split_ratio, seed=seed, epoch=epoch, kind=settings.sets)
+  return chosen.members[side], chosen.masks[side]

@@ -1,0 +1,77 @@
+"""From record streams to what each role's update reads. Every stream is a pure function of (seed, position), and positions are saved with the checkpoint."""
+
+from typing import Any, Callable, Mapping
+
+import tensorflow as tf
+
+from mppar_tf.methods.contract import EpisodePlan
+from mppar_tf.types import Batch, Episode
+
+
+class Stream:
+  """Global batches, split over replicas, from any position on.
+
+  Args:
+    strategy: distributes each global batch.
+    make: position -> an infinite `tf.data.Dataset` whose first element is the batch of that position.
+  """
+
+  def __init__(self, strategy: tf.distribute.Strategy, make: Callable[[int], tf.data.Dataset]):
+    self._strategy, self._make, self._iterator = strategy, make, None
+    self.position = 0
+
+  def next(self) -> Any:
+    """The next global batch, per replica."""
+    if self._iterator is None:
+      options = tf.data.Options()
+      options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+      options.deterministic = True
+      options.autotune.enabled = False  # threads are fixed: a tuned parallelism would differ between a run and its resumption
+      self._iterator = iter(self._strategy.experimental_distribute_dataset(self._make(self.position).with_options(options)))
+    batch = next(self._iterator)
+    self.position += 1
+    return batch
+
+  def seek(self, position: int) -> None:
+    """Makes `position` the next batch."""
+    self.position, self._iterator = position, None
+
+
+class Feeder:
+  """Knows which streams a role reads.
+
+  Args:
+    streams: "clips/ROLE" and "private/ROLE" for ROLE in reconstruction, recognizer, validation, attacker, and for anonymizer updates "clips/anonymizer", "private/all", "private/first", "private/second".
+    plan: of an anonymizer update by its index.
+  """
+
+  def __init__(self, streams: Mapping[str, Stream], plan: Callable[[int], EpisodePlan] | None):
+    self._streams, self._plan = streams, plan
+
+  def batch(self, role: str, count: int) -> Any:
+    """What the `count`-th step (from 0) of `role` reads: Clips, Private, Batch or Episode."""
+    streams = self._streams
+    if role == "reconstruction":
+      return Batch(streams["clips/reconstruction"].next(), streams["private/reconstruction"].next())
+    if role in ("action", "recognizer"):
+      return streams["clips/recognizer"].next()
+    if role == "validation":
+      return streams["clips/validation"].next()
+    if role == "anonymizer":
+      return self._episode(self._plan(count))
+    return streams["private/attacker"].next()
+
+  def _episode(self, plan: EpisodePlan) -> Episode:
+    support = self._draw(plan.support)
+    query = support if plan.query == "same" else self._draw(plan.query)
+    return Episode(support, query, tf.constant(plan.support_attacker, tf.int32), tf.constant(plan.query_attacker, tf.int32))
+
+  def _draw(self, source: str) -> Batch:
+    return Batch(self._streams["clips/anonymizer"].next(), self._streams[f"private/{source}"].next())
+
+  def positions(self) -> dict[str, int]:
+    return {name: stream.position for name, stream in self._streams.items()}
+
+  def seek(self, positions: Mapping[str, int]) -> None:
+    for name, stream in self._streams.items():
+      stream.seek(positions[name])

@@ -1,0 +1,173 @@
+"""The training loop: asks the schedule what is next, runs it under the strategy, logs, saves, and can be stopped at any moment.
+
+It imports no method: it is handed one. `run` returns when the schedule is done; a signal ends it after the present step, with everything saved.
+"""
+
+import dataclasses
+import pathlib
+import signal
+import time
+from typing import Any, Callable, Mapping
+
+import tensorflow as tf
+import tqdm
+
+from mppar_tf import checkpoints as checkpoints_room
+from mppar_tf import journal as journal_room
+from mppar_tf import learning_rates
+
+
+class Preempted(Exception):
+  """SIGTERM or SIGINT came; the step was finished and everything is saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rhythm:
+  """How often things are written, in steps."""
+  checkpoint_every: int  # anonymizer updates
+  checkpoint_steps: int  # steps of the other stages
+  validate_every: int  # anonymizer updates
+  log_every: int  # steps of a role
+
+
+@dataclasses.dataclass(frozen=True)
+class Looks:
+  """What the loop may look at beside the updates; both see training and validation data only."""
+  validate: Callable[[], Mapping[str, float]] | None = None  # must hold "score", higher is better
+  frames: Callable[[], Mapping[str, tf.Tensor]] | None = None  # name -> [N, H, W, 3] in [0, 1]
+
+
+def distributed(strategy: tf.distribute.Strategy, update: Callable) -> Callable[..., dict[str, tf.Tensor]]:
+  """One traced step of all replicas. Its scalars are equal on all replicas; the first one's are returned."""
+  @tf.function(reduce_retracing=True)
+  def step(batch):
+    return strategy.run(update, args=(batch,))
+
+  def run(batch):
+    return {name: strategy.experimental_local_results(value)[0] for name, value in step(batch).items()}
+  return run
+
+
+def variables_of(method: Any) -> dict[str, list]:
+  """Everything that a checkpoint holds, by owner."""
+  return ({f"model/{name}": model.variables for name, model in method.models.items()}
+          | {f"optimizer/{name}": optimizer.variables for name, optimizer in method.optimizers.items()})
+
+
+class _Signals:
+  """Notes SIGTERM and SIGINT while it is open; a second SIGINT falls through to Python."""
+
+  def __enter__(self):
+    self.caught = None
+    self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+    return self
+
+  def _note(self, number, _):
+    self.caught = signal.Signals(number).name
+    signal.signal(number, self._before[number])
+
+  def __exit__(self, *_):
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+
+def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: pathlib.Path, checkpoints: checkpoints_room.Checkpoints,
+        journal: journal_room.Journal, rhythm: Rhythm, looks: Looks = Looks(), start: Mapping[str, Any] | None = None, quiet: bool = False) -> None:
+  """Trains until the schedule is done.
+
+  Args:
+    method: a `Method`.
+    feeder: gives each role its batch and knows its positions.
+    strategy: under whose scope the method was built.
+    run_dir: the run's folder.
+    checkpoints, journal: where state and logs go.
+    rhythm: how often.
+    looks: full validation and before/after frames.
+    start: the state that `checkpoints.restore` returned, None for a fresh run.
+    quiet: no progress bars.
+  Raises:
+    Preempted: a signal came; the state is saved.
+    journal.NotFinite: a term is NaN or infinite; nothing of that step is saved.
+  """
+  schedule = method.schedule
+  if start:
+    schedule.load(start["schedule"])
+    feeder.seek(start["positions"])
+  compiled: dict[str, Callable] = {}
+  state = lambda: {"schedule": schedule.state(), "positions": feeder.positions()}
+  save = lambda name=None: (journal.flush(), checkpoints.save(sum(schedule.counts.values()), state(), name))
+  bars = _Bars(schedule, quiet)
+
+  with _Signals() as signals, bars:
+    while (decision := schedule.next()) is not None:
+      role, count = decision.role, schedule.counts[decision.role]
+      if role not in compiled:
+        compiled[role] = distributed(strategy, method.update[role])
+      began = time.perf_counter()
+      batch = feeder.batch(role, count)
+      scalars = {name: float(value) for name, value in compiled[role](batch).items()}
+      seconds = time.perf_counter() - began
+      journal_room.check_finite(role, count, scalars)
+      stage = schedule.stage
+      schedule.record(decision, scalars)
+      journal.scalars(role, count, scalars)
+      journal.scalars("throughput", sum(schedule.counts.values()), {f"{role}_steps_per_second": 1.0 / max(seconds, 1e-9)})
+      bars.show(decision, scalars)
+
+      updates = schedule.counts["anonymizer"]
+      if role == "anonymizer":
+        journal.scalars("gate", updates, schedule.gate_scalars)
+        journal.scalars("learning_rate", updates, learning_rates.values(method.optimizers))
+        if updates % rhythm.validate_every == 0 or schedule.next() is None:
+          _look(looks, journal, checkpoints, schedule.counts, save)
+        elif updates % rhythm.checkpoint_every == 0:
+          save()
+      elif decision.stage != "game" and (schedule.counts[role] % rhythm.checkpoint_steps == 0 or schedule.stage != stage):
+        save()
+        if schedule.stage == "game" and stage != "game":
+          save(checkpoints_room.INITIALISED)
+      if signals.caught:
+        save()
+        raise Preempted(f"{signals.caught} after {sum(schedule.counts.values())} steps ({updates} anonymizer updates); saved in {run_dir}")
+  save()
+  journal.flush()
+
+
+def _look(looks: Looks, journal: journal_room.Journal, checkpoints: checkpoints_room.Checkpoints, counts: Mapping[str, int], save: Callable) -> None:
+  """Full validation, frames, and a checkpoint that may become the best."""
+  updates = counts["anonymizer"]
+  if looks.frames:
+    for name, frames in looks.frames().items():
+      journal.images(name, updates, frames)
+  seen = looks.validate() if looks.validate else {}
+  journal_room.check_finite("full validation", updates, seen)
+  journal.scalars("validation_full", updates, seen, always=True)
+  if seen and seen["score"] > checkpoints.best_score():
+    checkpoints.mark_best(sum(counts.values()), seen["score"])
+  save()
+
+
+class _Bars:
+  """One progress bar per stage; competitor steps of the game show as the bar's figures."""
+
+  def __init__(self, schedule: Any, quiet: bool):
+    self._schedule, self._quiet, self._bar, self._stage = schedule, quiet, None, None
+
+  def __enter__(self):
+    return self
+
+  def show(self, decision: Any, scalars: Mapping[str, float]) -> None:
+    if decision.stage != self._stage:
+      self.__exit__()
+      self._stage = decision.stage
+      self._bar = tqdm.tqdm(total=self._schedule.total.get(decision.stage), desc=decision.stage, disable=self._quiet, mininterval=1.0,
+                            initial=max(0, self._schedule.done_in_stage - 1) if self._schedule.stage == decision.stage else 0, unit="step")
+    if decision.stage != "game" or decision.role == "anonymizer":
+      self._bar.update()
+      figures = {k.split("/")[-1]: f"{v:.3g}" for k, v in scalars.items() if k.split("/")[-1] in ("l1", "action_accuracy", "privacy_accuracy", "action_loss", "privacy_loss")}
+      self._bar.set_postfix(figures, refresh=False)
+
+  def __exit__(self, *_):
+    if self._bar is not None:
+      self._bar.close()
+      self._bar = None
