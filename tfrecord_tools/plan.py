@@ -24,6 +24,9 @@ class Problem(NamedTuple):
   where: str  # file, or table and line
   reason: str
 
+  def __str__(self) -> str:
+    return f"{self.where}: {self.reason}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -51,5 +54,5 @@ class Plan:
     if unknown:
       raise PlanError(f"{self.dataset}: split {sorted(unknown)[0]!r} is not one of {', '.join(SPLITS)}")
     if not any(self.items.values()):
-      reasons = "; ".join(f"{p.where}: {p.reason}" for p in self.problems[:3])
+      reasons = "; ".join(str(problem) for problem in self.problems[:3])
       raise PlanError(f"{self.dataset}: nothing to build{' (' + reasons + ')' if reasons else ''}")

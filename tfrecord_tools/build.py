@@ -1,0 +1,156 @@
+"""Builds records from a dataset.
+
+  python -m tfrecord_tools.build twin                       the embedded benchmark: folders twin_clips and twin_images
+  python -m tfrecord_tools.build folder --csv=labels.csv --root=files --name=mine      your own videos or images
+  python -m tfrecord_tools.build ixmas --source=FOLDER      (also --dataset=ixmas)
+  python -m tfrecord_tools.build utkface --source=FOLDER
+
+Records go to --data_dir, a folder for each dataset. An interrupted build resumes when the same command is given again; the same source and
+flags give the same bytes. At the end comes a report: what was built, what was left out and why, counts, bytes, seconds.
+Exit code: 0 built, 1 the build failed (bad items, a folder that holds other records, a lost worker), 2 a bad command line or source.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from mppar_tf import flagfiles, options
+from tfrecord_tools import assemble, words
+from tfrecord_tools.plan import Plan, PlanError
+from tfrecord_tools.pool import WorkerLost
+from tfrecord_tools.readers import folder, ixmas, twin, utkface
+
+
+class Dataset(NamedTuple):
+  """How a dataset is built."""
+  options: type  # the dataclass of its flags
+  settings: Callable[[Any], Mapping[str, Mapping[str, Any]]]  # folder name -> what decides its records, without a look at the source
+  plan: Callable[[Any], list[Plan]]
+
+
+DATASETS = {
+    "twin": Dataset(options.TwinBuildOptions, twin.settings, twin.plan),
+    "folder": Dataset(options.FolderOptions, folder.settings, folder.plan),
+    "ixmas": Dataset(options.IxmasOptions, ixmas.settings, ixmas.plan),
+    "utkface": Dataset(options.UtkfaceOptions, utkface.settings, utkface.plan),
+}
+
+
+def ensure(dataset: str, data_dir: str, **flags: Any) -> None:
+  """Builds what is missing of `dataset` under `data_dir`; does nothing where its manifests stand with the same settings.
+
+  The build runs in a process of its own, so that its workers start without what this process has loaded. Progress goes to standard error.
+
+  Args:
+    dataset: a key of DATASETS.
+    data_dir: folder of datasets; a remote one is only looked at.
+    **flags: other fields of the dataset's options, e.g. twin_size=48.
+  Raises:
+    OptionError: an unknown dataset, or a value that its options refuse.
+    RecordsError: the folder holds records made with other settings, it is remote and has none, or the build failed.
+  """
+  from mppar_tf.data import records
+  chosen = _dataset(dataset).options(data_dir=data_dir, **flags)
+  missing = [name for name, wanted in _dataset(dataset).settings(chosen).items()
+             if not _is_built(os.path.join(data_dir, name), wanted)]
+  if not missing:
+    return
+  if "://" in data_dir:
+    raise records.RecordsError(f"{data_dir}: no records of {', '.join(missing)}; build them on a local disk and copy them there")
+  command = [sys.executable, "-m", "tfrecord_tools.build", dataset, *_as_flags(chosen)]
+  root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+  # The report of a build nobody asked for by name must not mix with what the caller prints.
+  code = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, stdout=sys.stderr.fileno(), check=False).returncode
+  if code:
+    raise records.RecordsError(f"{data_dir}: building {dataset} failed with exit code {code} (its reasons stand above)")
+
+
+def _is_built(folder_path: str, wanted: Mapping[str, Any]) -> bool:
+  from mppar_tf.data import records
+  try:
+    stored = records.read_manifest(folder_path).settings
+  except records.RecordsError:
+    if records.manifest_exists(folder_path):
+      raise
+    return False
+  for name, value in wanted.items():
+    if stored.get(name) != value:
+      raise records.RecordsError(f"{folder_path}: built with {name}={stored.get(name)}, {name}={value} is wanted; "
+                                 "remove the folder or choose another --data_dir")
+  return True
+
+
+def _as_flags(chosen: Any) -> list[str]:
+  values = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
+  return [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in values.items() if value is not None]
+
+
+def _dataset(name: str) -> Dataset:
+  if name not in DATASETS:
+    raise flagfiles.OptionError(f"dataset {name!r} is not one of {', '.join(DATASETS)}")
+  return DATASETS[name]
+
+
+def build(dataset: str, chosen: Any) -> int:
+  """Builds every folder of `dataset` as `chosen` says; prints the report; returns the exit code."""
+  from mppar_tf.data import records
+  try:
+    plans = DATASETS[dataset].plan(chosen)
+  except PlanError as error:
+    raise flagfiles.OptionError(str(error)) from error
+  try:
+    for plan in plans:
+      report = assemble.assemble(plan, chosen.data_dir, jobs=chosen.jobs, allow_errors=chosen.allow_errors, jpeg_quality=chosen.jpeg_quality)
+      _list_problems(report.problems)
+      print(assemble.describe(report, os.path.join(chosen.data_dir, plan.dataset)), flush=True)
+    if chosen.sheet:
+      from tfrecord_tools import sheet
+      sheet.save(chosen.sheet, sheet.of_records([os.path.join(chosen.data_dir, plan.dataset) for plan in plans], chosen.sheet_records))
+      print(f"contact sheet: {chosen.sheet}")
+  except assemble.TooManyErrors as error:
+    _list_problems(error.problems)
+    print(f"build: {error}", file=sys.stderr)
+    return 1
+  except (records.RecordsError, WorkerLost, OSError) as error:
+    print(f"build: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
+  return 0
+
+
+def _list_problems(problems: Sequence[str]) -> None:
+  for problem in problems:
+    print(f"left out: {problem}", file=sys.stderr)
+
+
+def take_dataset(arguments: Sequence[str]) -> tuple[str, list[str]]:
+  """(dataset, flags) from a command line that names it as its one word or as --dataset=; raises OptionError."""
+  given, flags = words.split(arguments)
+  named = [flag.partition("=")[2] for flag in flags if flag.lstrip("-").startswith("dataset=")]
+  given += named[-1:]
+  if not given:
+    raise flagfiles.OptionError(f"which dataset? One of {', '.join(DATASETS)}: python -m tfrecord_tools.build twin")
+  if len(given) > 1:
+    raise flagfiles.OptionError(f"one dataset at a time; given: {', '.join(given)}")
+  _dataset(given[0])
+  return given[0], [flag for flag in flags if not flag.lstrip("-").startswith("dataset=")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  arguments = sys.argv[1:] if arguments is None else list(arguments)
+  every = tuple(dataset.options for dataset in DATASETS.values())
+  if not words.split(arguments)[0] and any(argument.lstrip("-").startswith("help") for argument in arguments):
+    return flagfiles.main(lambda: 0, every, __doc__, arguments=arguments)
+  try:
+    dataset, flags = take_dataset(flagfiles.expand(arguments))
+  except flagfiles.OptionError as error:
+    print(f"build: {error}", file=sys.stderr)
+    return 2
+  cls = DATASETS[dataset].options
+  return flagfiles.main(lambda: build(dataset, flagfiles.read(cls)), (cls,), __doc__, arguments=flags)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
