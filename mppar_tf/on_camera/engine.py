@@ -1,0 +1,146 @@
+"""The choke point: a frame gets out of here anonymized or not at all."""
+
+import os
+import threading
+from typing import Any
+
+import av
+import numpy as np
+
+from mppar_tf.on_camera import judge, manifest
+from mppar_tf.on_camera.errors import AnonymizationFailed, ModelRefused
+
+
+def make_interpreter(content: bytes, threads: int) -> Any:
+  """A LiteRT interpreter with tensors allocated. Raises ModelRefused where LiteRT is absent or does not take the file."""
+  try:
+    from ai_edge_litert.interpreter import Interpreter
+  except ImportError as error:
+    raise ModelRefused(f"ai-edge-litert cannot be imported ({error}); pip install ai-edge-litert") from None
+  try:
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+  except (RuntimeError, ValueError) as error:
+    raise ModelRefused(f"LiteRT does not take the model: {str(error)[:200]}") from None
+  return interpreter
+
+
+class Engine:
+  """One TFLite file: [H, W, 3] float32 in [0, 1] -> the same."""
+
+  def __init__(self, content: bytes, *, threads: int = 1):
+    self._interpreter = make_interpreter(content, threads)
+    inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+    for side, details in (("input", inputs), ("output", outputs)):
+      shape = list(details[0]["shape"]) if details else []
+      if len(details) != 1 or details[0]["dtype"] != np.float32 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+        kind = f"{np.dtype(details[0]['dtype']).name} {[int(n) for n in shape]}" if details else "none"
+        raise ModelRefused(f"the model has {len(details)} {side}(s), the first {kind}, not one float32 [1, height, width, 3]")
+    self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+    self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])  # (H, W, 3)
+
+  def __call__(self, pixels01: np.ndarray) -> np.ndarray:
+    """Runs one picture [H, W, 3]; the result is a copy, no view of the interpreter's memory."""
+    self._interpreter.set_tensor(self._input, np.ascontiguousarray(pixels01[None], np.float32))  # [1, H, W, 3]
+    self._interpreter.invoke()
+    return self._interpreter.get_tensor(self._output)[0]  # [H, W, 3]
+
+  def run_all(self, pictures01: np.ndarray) -> np.ndarray:
+    """[N, H, W, 3] -> [N, H, W, 3], one after the other."""
+    return np.stack([self(picture) for picture in pictures01])
+
+
+class CameraAnonymizer:
+  """Turns camera frames into anonymized ones of the same size; stops for good at the first doubt.
+
+  ```
+  with CameraAnonymizer("saved_models/a/mppar") as camera:
+    safe = camera(frame)  # uint8 RGB [H, W, 3] -> uint8 RGB [H, W, 3]
+  ```
+  The whole frame is scaled to the model's input and back, so nothing outside of a crop escapes the model. Not a coroutine: calls from
+  several threads take turns.
+
+  Args:
+    model: an export folder, or one of its .tflite files with manifest.json beside it.
+    variant: which TFLite file of the folder: "float32" or "float16".
+    threads: of the interpreter.
+    manifest_sha256: the hash that the manifest itself must have, or None.
+  Raises:
+    ModelRefused: the model is missing, damaged or does not anonymize the built-in pictures.
+  """
+
+  def __init__(self, model: str | os.PathLike, *, variant: str = "float32", threads: int = 1, manifest_sha256: str | None = None):
+    self.manifest, content = manifest.load(model, variant, manifest_sha256)
+    engine = Engine(content, threads=threads)
+    if list(engine.shape) != self.manifest["input"]["shape"][1:]:
+      raise ModelRefused(f"model {model}: input {list(engine.shape)} is not the manifest's {self.manifest['input']['shape'][1:]}")
+    pictures = judge.built_in_pictures(*engine.shape[:2])
+    try:
+      outputs = engine.run_all(pictures)
+    except (RuntimeError, ValueError) as error:
+      raise ModelRefused(f"model {model}: {type(error).__name__} on the built-in pictures") from None
+    fault = judge.fault(pictures, outputs)
+    if fault:
+      raise ModelRefused(f"model {model}: on the built-in pictures: {fault}")
+    self._engine, self._turn, self._closed = engine, threading.Lock(), ""
+
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    """(height, width, 3) that the network sees."""
+    return self._engine.shape if self._engine else tuple(self.manifest["input"]["shape"][1:])
+
+  def __enter__(self) -> "CameraAnonymizer":
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Frees the interpreter; every later call raises."""
+    with self._turn:
+      self._engine, self._closed = None, self._closed or "the camera is closed"
+
+  def __call__(self, frame: np.ndarray) -> np.ndarray:
+    """One frame.
+
+    Args:
+      frame: uint8 RGB [H, W, 3]; it is read only and not kept.
+    Returns:
+      A new uint8 RGB [H, W, 3] of the same size.
+    Raises:
+      AnonymizationFailed: inference failed, or the result is NaN, constant, unchanged or of another shape. Every later call raises it too.
+    """
+    with self._turn:
+      if self._closed:
+        raise AnonymizationFailed(self._closed)
+      try:
+        return self._anonymize(frame)
+      except AnonymizationFailed as error:
+        self._engine, self._closed = None, f"stopped after an earlier failure: {error}"
+        raise
+      except Exception as error:  # whatever it is, the frame must not get out; its text may quote pixels, so only its type is told
+        self._engine, self._closed = None, f"stopped after an earlier failure: {type(error).__name__}"
+        raise AnonymizationFailed(f"inference failed: {type(error).__name__}") from None
+
+  def _anonymize(self, frame: np.ndarray) -> np.ndarray:
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+      kind = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
+      raise AnonymizationFailed(f"a frame is uint8 [height, width, 3], not {kind}")
+    height, width = self._engine.shape[:2]
+    pixels01 = resize(frame, height, width, "AREA").astype(np.float32) / 255  # [h, w, 3]
+    output = self._engine(pixels01)  # [h, w, 3]
+    fault = judge.frame_fault(pixels01, output)
+    if fault:
+      raise AnonymizationFailed(fault)
+    safe = resize(np.rint(np.clip(output, 0, 1) * 255).astype(np.uint8), frame.shape[0], frame.shape[1], "BICUBIC")  # [H, W, 3]
+    if safe.shape != frame.shape or np.may_share_memory(safe, frame):
+      raise AnonymizationFailed(f"the anonymized frame {list(safe.shape)} is not a new frame of {list(frame.shape)}")
+    return safe
+
+
+def resize(frame: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+  """uint8 [H, W, 3] -> uint8 [height, width, 3] by FFmpeg's scaler; the frame itself where the size is right already."""
+  if frame.shape[:2] == (height, width):
+    return frame
+  picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+  return picture.reformat(width=width, height=height, format="rgb24", interpolation=interpolation).to_ndarray()

@@ -1,0 +1,107 @@
+"""Is a picture anonymized at all? A tripwire against the wrong file, not a measure of privacy (that is what `evaluate` is for).
+
+All pictures are float in [0, 1].
+"""
+
+import numpy as np
+
+IDENTITY_PSNR_DB = 30.0        # an output this close to its input shows the person: rms error of 8 grey levels
+IDENTITY_RECOVERY = 0.995      # R^2 of the input's best-recovered colour mixture from a linear map of the output's colours
+VISIBLE_VARIANCE = 0.05        # a colour direction with less than this share of a picture's variance does not count there
+FLAT = 1 / 255                 # a picture whose values span less than one grey level shows nothing
+LIVELY = 0.25                  # an input that spans more than this has something to show
+RANGE_SLACK = 0.05             # outputs may leave [0, 1] by rounding, not by more
+PSNR_CAP_DB = 200.0            # equal pictures have no finite PSNR, and JSON no infinity
+
+
+def psnr_db(first: np.ndarray, second: np.ndarray) -> float:
+  """Peak signal-to-noise ratio of two arrays of one shape with peak 1, in dB, capped at PSNR_CAP_DB."""
+  error = np.mean(np.square(np.asarray(first, np.float64) - np.asarray(second, np.float64)))
+  return float(min(PSNR_CAP_DB, -10 * np.log10(max(error, 1e-20))))
+
+
+def colour_recovery(inputs: np.ndarray, outputs: np.ndarray) -> float:
+  """R^2, in [0, 1], of the best-recovered mixture of the input's colours from a linear map of the output's colours, over all pixels.
+
+  It is the largest squared canonical correlation (Hotelling 1936) of the two sets of three channels. 1 means that a picture of the
+  input can be read off the output whatever was done to its colours: negative, grey, dimmed, swapped channels.
+  """
+  first, second = (_whitened(pictures) for pictures in (inputs, outputs))
+  if not first.size or not second.size:
+    return 0.0
+  correlations = np.linalg.svd(first.T @ second / len(first), compute_uv=False)
+  return float(np.clip(correlations[0] ** 2, 0, 1))
+
+
+def _whitened(pictures: np.ndarray) -> np.ndarray:
+  """[N, H, W, 3] -> [N * H * W, k] uncorrelated, of variance 1; colour directions too faint to be seen (noise, JPEG's chroma) are left out."""
+  colours = np.asarray(pictures, np.float64).reshape(-1, 3)
+  colours = colours - colours.mean(axis=0)
+  variances, directions = np.linalg.eigh(colours.T @ colours / len(colours))
+  kept = variances > max(VISIBLE_VARIANCE * variances.sum(), 1e-8)
+  return colours @ (directions[:, kept] / np.sqrt(variances[kept]))
+
+
+def distance_from_identity(inputs: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
+  """{"psnr_db", "colour_recovery"} of inputs and outputs [N, H, W, 3]: both low for an anonymizer."""
+  return {"psnr_db": round(psnr_db(inputs, outputs), 3), "colour_recovery": round(colour_recovery(inputs, outputs), 5)}
+
+
+def built_in_pictures(height: int, width: int) -> np.ndarray:
+  """Two unlike pictures [2, H, W, 3] float32: a ramp, a chequerboard, a disc and a fine texture; and their mirrored negative.
+
+  Made of numbers alone, so that every camera judges a model by the same pixels.
+  """
+  y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")  # [H, W]
+  ramp = 0.15 + 0.6 * (x + y) / 2
+  board = 0.5 + 0.45 * np.sign(np.sin(10 * np.pi * x) * np.sin(10 * np.pi * y))
+  disc = (np.hypot(y - 0.45, x - 0.5) < 0.28).astype(float)
+  texture = 0.5 + 0.5 * np.sin(1e4 * (np.sin(12.9898 * np.arange(height)[:, None] + 78.233 * np.arange(width)[None])))
+  picture = np.stack([0.75 * ramp + 0.25 * texture, 0.55 * board + 0.45 * ramp, 0.6 * (1 - y) + 0.2 * texture], axis=-1)
+  picture = np.clip(picture * (1 - 0.55 * disc[..., None]) + 0.4 * disc[..., None] * [1.0, 0.75, 0.6], 0, 1)
+  return np.stack([picture, 1 - picture[:, ::-1]]).astype(np.float32)  # [2, H, W, 3]
+
+
+def fault(inputs: np.ndarray, outputs: np.ndarray) -> str | None:
+  """Why `outputs` are no anonymized `inputs` (both [N, H, W, 3]), or None.
+
+  Looks at shape, NaN, range, constant pictures, an output that does not depend on its input, and outputs that show their input.
+  """
+  basic = _shape_or_numbers(inputs, outputs)
+  if basic:
+    return basic
+  spans = np.ptp(outputs.reshape(len(outputs), -1), axis=1)  # [N]
+  lively = np.ptp(inputs.reshape(len(inputs), -1), axis=1) > LIVELY  # [N]
+  if np.any(lively & (spans < FLAT)):
+    return f"constant output (picture {int(np.argmax(lively & (spans < FLAT)))} spans {spans[lively].min():.5f})"
+  if len(inputs) > 1 and np.ptp(inputs, axis=0).max() > LIVELY and np.ptp(outputs, axis=0).max() < FLAT:
+    return "the output does not depend on the input"
+  distance = distance_from_identity(inputs, outputs)
+  if distance["psnr_db"] > IDENTITY_PSNR_DB:
+    return f"identity-like: output and input differ by {distance['psnr_db']:.1f} dB PSNR only, at most {IDENTITY_PSNR_DB:g} dB is allowed"
+  if distance["colour_recovery"] > IDENTITY_RECOVERY:
+    return (f"identity-like: a linear map of the output's colours gives back {distance['colour_recovery']:.1%} of a picture of the input, "
+            f"at most {IDENTITY_RECOVERY:.1%} is allowed")
+  return None
+
+
+def frame_fault(pixels01: np.ndarray, output: np.ndarray) -> str | None:
+  """`fault` for one running frame [H, W, 3], in microseconds: dark or empty frames pass, they have nothing to show."""
+  basic = _shape_or_numbers(pixels01, output)
+  if basic or np.ptp(pixels01) <= LIVELY:
+    return basic
+  if np.ptp(output) < FLAT:
+    return "constant output for a frame that is not"
+  if np.abs(output - pixels01).max() <= 2 * FLAT:
+    return "the frame came back unchanged"
+  return None
+
+
+def _shape_or_numbers(inputs: np.ndarray, outputs: np.ndarray) -> str | None:
+  if outputs.shape != inputs.shape:
+    return f"output shape {tuple(outputs.shape)} is not the input's {tuple(inputs.shape)}"
+  if not np.all(np.isfinite(outputs)):
+    return f"{int(np.sum(~np.isfinite(outputs)))} of {outputs.size} output values are NaN or infinite"
+  if outputs.min() < -RANGE_SLACK or outputs.max() > 1 + RANGE_SLACK:
+    return f"output values from {outputs.min():.3f} to {outputs.max():.3f} leave [0, 1]"
+  return None
