@@ -1,0 +1,127 @@
+"""manifest.json: what a dataset's folder must hold, shard by shard. One manifest for all splits, written last."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any, Mapping
+
+import tensorflow as tf
+
+from mppar_tf.data import remote
+from mppar_tf.data.schema import KINDS, SCHEMA_VERSION, Header, RecordsError
+
+MANIFEST = "manifest.json"
+JOURNAL = "journal.json"  # stands beside the shards while a build runs
+UNFINISHED = ".writing"  # ends the name of a file that is being written
+SPLITS = ("train", "validation", "test")
+_HASH_CHUNK = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """One file of records."""
+  file: str
+  records: int
+  bytes: int
+  sha256: str
+  height: int  # the smallest stored frame, pixels: a crop must fit into it
+  width: int
+  subjects: tuple[str, ...] = ()  # who appears, sorted
+  skipped: tuple[str, ...] = ()  # sources that gave no record, each with its reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """A whole dataset."""
+  dataset: str
+  kind: str
+  classes: tuple[str, ...]
+  attributes: tuple[str, ...]
+  splits: Mapping[str, tuple[Shard, ...]]
+  items: Mapping[str, int]  # sources of each split: as many as its records and its skipped ones
+  closed_set_identity: bool = False  # the same subjects stand in every split, by the benchmark's definition
+  source_sha256: str = ""
+  tool_version: str = ""
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  licence: str = ""
+  schema_version: int = SCHEMA_VERSION
+
+  @property
+  def subjects(self) -> tuple[str, ...]:
+    """Everyone in any split, sorted; the index is the identity class."""
+    return tuple(sorted({subject for shards in self.splits.values() for shard in shards for subject in shard.subjects}))
+
+  @property
+  def header(self) -> Header:
+    return Header(self.dataset, self.kind, self.classes, self.attributes)
+
+
+def manifest_path(folder: str) -> str:
+  return os.path.join(folder, MANIFEST)
+
+
+def shard_name(split: str, number: int, shards: int) -> str:
+  return f"{split}-{number:05d}-of-{shards:05d}.tfrecord"
+
+
+def read_manifest(folder: str) -> Manifest:
+  """The manifest of a dataset's folder; raises RecordsError where it is absent, unreadable or of another schema version."""
+  folder = os.fspath(folder)
+  remote.prepare(folder)
+  path = manifest_path(folder)
+  try:
+    text = remote.bounded(lambda: read_bytes(path), path).decode()
+  except tf.errors.NotFoundError:
+    raise RecordsError(f"{folder}: no {MANIFEST}; build the records first (python -m tfrecord_tools.build --help)") from None
+  except tf.errors.OpError as error:
+    raise RecordsError(f"{path}: cannot be read ({' '.join(str(error.message).split())[:200]})") from None
+  return parse_manifest(text, path)
+
+
+def parse_manifest(text: str, path: str) -> Manifest:
+  try:
+    fields = json.loads(text)
+    version = fields["schema_version"]
+    if version != SCHEMA_VERSION:
+      raise RecordsError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}; build the records again")
+    fields["splits"] = {split: tuple(Shard(**{**shard, "subjects": tuple(shard["subjects"]), "skipped": tuple(shard["skipped"])}) for shard in shards)
+                        for split, shards in fields["splits"].items()}
+    fields |= {key: tuple(fields[key]) for key in ("classes", "attributes")}
+    manifest = Manifest(**fields)
+  except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    raise RecordsError(f"{path}: no manifest of records ({type(error).__name__}: {error})") from None
+  if manifest.kind not in KINDS:
+    raise RecordsError(f"{path}: kind {manifest.kind!r} is not one of {', '.join(KINDS)}")
+  return manifest
+
+
+def manifest_text(manifest: Manifest) -> str:
+  return json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True) + "\n"
+
+
+def write_manifest(folder: str, manifest: Manifest) -> None:
+  """Writes `manifest.json` under a temporary name and renames it: a reader sees all of it or nothing."""
+  write_atomically(manifest_path(folder), manifest_text(manifest).encode())
+
+
+def write_atomically(path: str, content: bytes) -> None:
+  temporary = path + UNFINISHED
+  with tf.io.gfile.GFile(temporary, "wb") as file:
+    file.write(content)
+  tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def read_bytes(path: str) -> bytes:
+  with tf.io.gfile.GFile(path, "rb") as file:
+    return file.read()
+
+
+def sha256_of(path: str) -> str:
+  """SHA-256 of a file, read in pieces."""
+  digest = hashlib.sha256()
+  # A plain file object releases the GIL and copies less than GFile does.
+  with (tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb")) as file:
+    while chunk := file.read(_HASH_CHUNK):
+      digest.update(chunk)
+  return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""Records that live behind a URL (http, https, s3, az, hdfs, gs): the one room that imports tensorflow-io.
+
+Every other room reads through `tf.io.gfile` and `tf.data`, which see remote files once their file system is registered here.
+"""
+
+import threading
+from typing import Any, Callable
+from urllib.parse import urlsplit
+
+import tensorflow as tf
+
+from mppar_tf.data.schema import RecordsError
+
+NATIVE = ("", "file", "ram")  # schemes that TensorFlow serves by itself
+UNLISTABLE = ("http", "https")  # a web server gives files by name but no listing of a folder
+ANSWER_SECONDS = 30.0
+
+
+def is_remote(path: str) -> bool:
+  return _scheme(path) not in NATIVE
+
+
+def can_list(path: str) -> bool:
+  return _scheme(path) not in UNLISTABLE
+
+
+def _scheme(path: str) -> str:
+  return urlsplit(path).scheme if "://" in path else ""
+
+
+def prepare(path: str) -> None:
+  """Registers the file system of `path`; raises RecordsError where this installation has none for its scheme."""
+  if not is_remote(path) or _scheme(path) in tf.io.gfile.get_registered_schemes():
+    return
+  advice = "copy the records here, or use tensorflow 2.17 with tensorflow-io 0.37.1"
+  try:
+    import tensorflow_io  # noqa: F401  its import loads the native library, which registers the file systems
+  except (ImportError, NotImplementedError, AttributeError, tf.errors.OpError) as error:
+    reason = " ".join(str(error).split())[:160]
+    raise RecordsError(f"{path}: {_scheme(path)}:// needs tensorflow-io, which does not load on tensorflow {tf.__version__}; "
+                       f"{advice} ({reason})") from None
+  if _scheme(path) not in tf.io.gfile.get_registered_schemes():
+    known = ", ".join(sorted(s for s in tf.io.gfile.get_registered_schemes() if s))
+    raise RecordsError(f"{path}: {_scheme(path)}:// is not one of the file systems that loaded ({known}); {advice}")
+
+
+def bounded(action: Callable[[], Any], path: str, seconds: float = ANSWER_SECONDS) -> Any:
+  """Runs `action` on `path`; on a remote path it must answer in time, since a read from a dead endpoint never returns.
+
+  Raises:
+    RecordsError: no answer within `seconds`.
+  """
+  if not is_remote(path):
+    return action()
+  outcome = {}
+
+  def call():
+    try:
+      outcome["value"] = action()
+    except Exception as error:  # carried over to the caller's thread
+      outcome["error"] = error
+
+  thread = threading.Thread(target=call, daemon=True)
+  thread.start()
+  thread.join(seconds)
+  if thread.is_alive():
+    raise RecordsError(f"{path}: no answer within {seconds:g} s")
+  if "error" in outcome:
+    raise outcome["error"]
+  return outcome["value"]
