@@ -15,6 +15,16 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+@pytest.fixture(scope="session")
+def two_replicas():
+  """THE MirroredStrategy over both CPUs: every test that runs replicas takes this one.
+
+  Each new strategy numbers its collectives from the start again, and the runtime remembers the shapes of those numbers: a second
+  strategy over the same devices in one process aborts with "Shape mismatch in the collective instance".
+  """
+  return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 @pytest.fixture(autouse=True)
 def float32_after_each_test():
   yield

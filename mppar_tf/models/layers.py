@@ -14,10 +14,10 @@ import tensorflow as tf
 from keras import ops
 
 
-def choose(table: Mapping[str, Any], name: str, what: str) -> Any:
+def choose(table: Mapping[Any, Any], name: Any, what: str) -> Any:
   """`table[name]`. Raises ValueError that lists the choices."""
   if name not in table:
-    raise ValueError(f"{what} is {name!r}; choices: {', '.join(table)}")
+    raise ValueError(f"{what} is {name!r}; choices: {', '.join(map(str, table))}")
   return table[name]
 
 
@@ -48,8 +48,12 @@ def in_floatx(build: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
 INITIALIZERS = {
     "glorot": keras.initializers.GlorotUniform,
     "he": keras.initializers.HeNormal,
+    # He's rule, with the nine inputs that a 3x3 depthwise output has; Keras counts those of all channels and starts near zero.
+    "depthwise_3x3": functools.partial(keras.initializers.TruncatedNormal, stddev=(2 / 9) ** 0.5),
     "truncated_0.1": functools.partial(keras.initializers.TruncatedNormal, stddev=0.1),
 }
+
+InitializerSource = Callable[..., keras.initializers.Initializer]  # `init()` or `init(kind)`
 
 
 def seed_stream(seed: int) -> Iterator[int]:
@@ -61,8 +65,8 @@ def seed_stream(seed: int) -> Iterator[int]:
   return ((start + 0x9E3779B1 * i) % 2**31 for i in itertools.count())
 
 
-def initializers(seeds: Iterator[int], default: str) -> Callable[..., keras.initializers.Initializer]:
-  """`init()` or `init(kind)`: an initializer that takes the next seed."""
+def initializers(seeds: Iterator[int], default: str) -> InitializerSource:
+  """A source whose every call gives an initializer (of the kind `default`, or as asked) that takes the next seed."""
   return lambda kind=default: choose(INITIALIZERS, kind, "initializer")(seed=next(seeds))
 
 

@@ -1,7 +1,11 @@
 """f^D: image-to-image networks that run on the camera. `ANONYMIZERS[name](size=..., width=..., seed=...)` -> keras.Model."""
 
-from mppar_tf.models.anonymizers import johnson
+from functools import partial
+
+from mppar_tf.models.anonymizers import johnson, unet
 
 ANONYMIZERS = {
     "johnson": johnson.build,
+    "unet": unet.build,
+    "unet_instance_norm": partial(unet.build, norm="instance"),
 }

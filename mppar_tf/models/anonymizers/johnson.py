@@ -21,7 +21,8 @@ class Size(NamedTuple):
 
 SIZES = {
     "paper": Size(edge=9, channels=(32, 64, 128), blocks=5, activation="relu", start="truncated_0.1", norm_last=True),
-    "small": Size(edge=3, channels=(8, 16), blocks=1, activation="relu", start="he", norm_last=True),
+    # A norm at the end would fix each frame's brightness and contrast: 300 steps of reconstruction end 5 % worse with it.
+    "small": Size(edge=3, channels=(8, 16), blocks=1, activation="relu", start="glorot", norm_last=False),
     "tiny": Size(edge=3, channels=(3, 4), blocks=1, activation="softplus", start="glorot", norm_last=True),
 }
 
@@ -38,7 +39,7 @@ def build(*, size: str = "paper", width: float = 1.0, seed: int = 0) -> keras.Mo
 
   def conv(x, channels, kernel, name, stride=1, transposed=False, normalized=True):
     kind = keras.layers.Conv2DTranspose if transposed else keras.layers.Conv2D
-    # A bias would be removed by the norm that follows, and has no place without one either: the shift is the norm's.
+    # The norm that follows would remove a bias, and has a shift of its own.
     x = kind(channels, kernel, stride, padding="same", use_bias=not normalized, kernel_initializer=init(), name=name)(x)
     return layers.InstanceNorm(name=f"{name}_norm")(x) if normalized else x
 

@@ -61,8 +61,9 @@ def build(*, outputs: int, crop: int, width: float = 1.0, size: str = "paper", s
   def inverted_residual(x, expansion, channels, stride, name):
     inside = expansion * x.shape[-1]
     h = conv(x, inside, 1, f"{name}_expand") if expansion > 1 else x
-    h = keras.layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, depthwise_initializer=init(), name=f"{name}_depth")(h)
-    h = conv(norm(h, f"{name}_depth"), channels, 1, f"{name}_project", activate=False)
+    depthwise = keras.layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, depthwise_initializer=init("depthwise_3x3"),
+                                             name=f"{name}_depth")
+    h = conv(norm(depthwise(h), f"{name}_depth"), channels, 1, f"{name}_project", activate=False)
     return keras.layers.Add(name=name)([x, h]) if stride == 1 and x.shape[-1] == channels else h
 
   frames = keras.Input((crop, crop, 3), name="frames")  # [B, H, W, 3]

@@ -10,7 +10,7 @@ from mppar_tf.models import layers
 class Stage(NamedTuple):
   channels: tuple[int, ...]  # one convolution each
   stride: tuple[int, int, int]  # of the first convolution (T, H, W)
-  pool: tuple[int, int, int]  # (1, 1, 1): none
+  pool: tuple[int, int, int]  # max pool after the last; (1, 1, 1): none
 
 
 class Size(NamedTuple):
@@ -18,7 +18,6 @@ class Size(NamedTuple):
   hidden: tuple[int, ...]  # dense layers before the logits
   batch_norm: bool
   activation: str
-  pool: str
 
 
 SIZES = {
@@ -26,16 +25,15 @@ SIZES = {
     "paper": Size(
         stages=(Stage((64,), (1, 1, 1), (1, 2, 2)), Stage((128,), (1, 1, 1), (2, 2, 2)), Stage((256, 256), (1, 1, 1), (2, 2, 2)),
                 Stage((512, 512), (1, 1, 1), (2, 2, 2)), Stage((512, 512), (1, 1, 1), (2, 2, 2))),
-        hidden=(4096, 4096), batch_norm=False, activation="relu", pool="max"),
+        hidden=(4096, 4096), batch_norm=False, activation="relu"),
     "small": Size(
         stages=(Stage((10,), (1, 2, 2), (1, 1, 1)), Stage((20,), (1, 1, 1), (2, 2, 2)), Stage((40,), (1, 1, 1), (2, 2, 2))),
-        hidden=(), batch_norm=True, activation="relu", pool="max"),
+        hidden=(), batch_norm=True, activation="relu"),
+    # Strides stand in for pools: on CPUs TensorFlow has no 3-D pool in float64.
     "tiny": Size(
-        stages=(Stage((3,), (1, 2, 2), (1, 1, 1)), Stage((4,), (1, 1, 1), (2, 2, 2))),
-        hidden=(5,), batch_norm=True, activation="softplus", pool="average"),
+        stages=(Stage((3,), (1, 2, 2), (1, 1, 1)), Stage((4,), (2, 2, 2), (1, 1, 1))),
+        hidden=(5,), batch_norm=True, activation="softplus"),
 }
-
-POOLS = {"max": keras.layers.MaxPool3D, "average": keras.layers.AveragePooling3D}
 
 
 @layers.in_floatx
@@ -67,7 +65,7 @@ def build(*, classes: int, frames: int, crop: int, size: str = "paper", width: f
         x = layers.batch_norm(f"{name}_norm")(x)
       x = act(x, name)
     if stage.pool != (1, 1, 1):
-      x = layers.choose(POOLS, preset.pool, "pool")(stage.pool, padding="same", name=f"pool{i}")(x)  # [B, T', H', W', C]
+      x = keras.layers.MaxPool3D(stage.pool, padding="same", name=f"pool{i}")(x)  # [B, T', H', W', C]
   x = keras.layers.Flatten(name="flat")(x)  # [B, T' H' W' C]
   for i, units in enumerate(preset.hidden, 1):
     x = act(keras.layers.Dense(layers.scaled(units, width), kernel_initializer=init(), name=f"dense{i}")(x), f"dense{i}")

@@ -1,0 +1,129 @@
+"""The layers against Keras's own where those are right, and their promises where Keras has none."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mppar_tf.models import layers
+
+
+def noise(*shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4, 3), (2, 3, 4, 5, 6)])
+def test_instance_norm_equals_group_norm_of_one_channel(shape):
+  x = noise(*shape) * 3.0 + 2.0
+  ours, oracle = layers.InstanceNorm(epsilon=1e-3), keras.layers.GroupNormalization(groups=-1, epsilon=1e-3)
+  ours.build(shape), oracle.build(shape)
+  for layer in (ours, oracle):
+    layer.set_weights([noise(shape[-1], seed=1), noise(shape[-1], seed=2)])
+  np.testing.assert_allclose(ours(x).numpy(), oracle(x).numpy(), atol=2e-5)
+
+
+def test_nearest_up_equals_keras_with_free_sides():
+  x = noise(2, 3, 5, 4)
+  inputs = keras.Input((None, None, 4))
+  model = keras.Model(inputs, layers.NearestUp()(inputs))
+  assert model.output_shape == (None, None, None, 4)
+  np.testing.assert_array_equal(model(x).numpy(), keras.layers.UpSampling2D(2, interpolation="nearest")(x).numpy())
+
+
+def test_a_frame_of_the_wrong_size_is_named():
+  with pytest.raises(ValueError, match="width is 30 pixels; this anonymizer needs a multiple of 4"):
+    layers.Multiple(4)(noise(1, 32, 30, 3))
+
+
+@pytest.mark.parametrize("layer", [layers.InstanceNorm(epsilon=0.5), layers.NearestUp(), layers.Multiple(2), layers.Dropout(0.5, seed=3)])
+def test_layers_are_saved_with_their_settings(layer, tmp_path):
+  inputs = keras.Input((4, 4, 2))
+  model = keras.Model(inputs, layer(inputs))
+  model.save(tmp_path / "model.keras")
+  again = keras.models.load_model(tmp_path / "model.keras")
+  x = noise(1, 4, 4, 2)
+  np.testing.assert_array_equal(again(x).numpy(), model(x).numpy())
+  assert again.layers[1].get_config() == layer.get_config()
+
+
+def mask(layer, x):
+  return layer(x, training=True).numpy() == 0
+
+
+def test_dropout_keeps_the_mean_and_is_the_identity_outside_training():
+  layer, x = layers.Dropout(0.3, seed=1), tf.ones((200, 200))
+  np.testing.assert_array_equal(layer(x).numpy(), x.numpy())
+  dropped = layer(x, training=True).numpy()
+  assert np.mean(dropped == 0) == pytest.approx(0.3, abs=0.01)
+  assert dropped.mean() == pytest.approx(1.0, abs=0.02)
+  assert layer.step.numpy() == 1
+
+
+def test_dropout_masks_depend_on_seed_and_step_and_resume_where_they_stopped(tmp_path):
+  x = tf.ones((8, 64))
+  unbroken, other = layers.Dropout(0.5, seed=1), layers.Dropout(0.5, seed=2)
+  masks = [mask(unbroken, x) for _ in range(4)]
+  assert all((masks[i] != masks[j]).any() for i in range(4) for j in range(i))
+  assert (mask(other, x) != masks[0]).any()
+
+  first = layers.Dropout(0.5, seed=1)
+  mask(first, x), mask(first, x)
+  path = tf.train.Checkpoint(layer=first).save(str(tmp_path / "checkpoint"))
+  resumed = layers.Dropout(0.5, seed=1)
+  resumed.build(x.shape)
+  tf.train.Checkpoint(layer=resumed).restore(path).assert_consumed()
+  np.testing.assert_array_equal(mask(resumed, x), masks[2])
+  np.testing.assert_array_equal(mask(resumed, x), masks[3])
+
+
+def test_dropout_returns_its_step_from_a_stateless_call():
+  inputs = keras.Input((64,))
+  model = keras.Model(inputs, layers.Dropout(0.5, seed=1)(inputs))
+  x, state = tf.ones((8, 64)), [tf.constant(0, tf.int64)]
+  first, state = model.stateless_call([], state, x, training=True)
+  second, state = model.stateless_call([], state, x, training=True)
+  assert int(state[0]) == 2 and int(model.layers[1].step.numpy()) == 0
+  assert (first.numpy() != second.numpy()).any()
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_dropout_refuses_a_rate_outside_its_range(rate):
+  with pytest.raises(ValueError, match=f"dropout rate is {rate}"):
+    layers.Dropout(rate, seed=0)
+
+
+def test_dropout_masks_differ_between_replicas_and_steps_stay_equal(two_replicas):
+  with two_replicas.scope():
+    inputs = keras.Input((64,))
+    model = keras.Model(inputs, layers.Dropout(0.5, seed=1)(inputs))
+
+  @tf.function
+  def run():
+    return two_replicas.run(lambda: model(tf.ones((8, 64)), training=True))
+
+  first, second = ([r.numpy() for r in two_replicas.experimental_local_results(run())] for _ in range(2))
+  outputs = [*first, *second]
+  assert all((outputs[i] != outputs[j]).any() for i in range(4) for j in range(i))
+  steps = two_replicas.experimental_local_results(model.layers[1].step.value)
+  assert [int(s) for s in steps] == [2, 2]
+
+
+def test_seeds_of_a_stream_are_distinct_and_reproducible():
+  draw = lambda seed: [s for s, _ in zip(layers.seed_stream(seed), range(500))]
+  assert len(set(draw(0))) == 500
+  assert draw(0) == draw(0) != draw(1)
+  assert all(0 <= s < 2**31 for s in draw(0))
+
+
+def test_a_model_built_after_floatx_changes_follows_it():
+  build = layers.in_floatx(lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
+  keras.config.set_dtype_policy("float32")
+  keras.config.set_floatx("float64")
+  assert build().weights[0].dtype == "float64"
+  assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_mixed_policy_is_left_alone():
+  build = layers.in_floatx(lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
+  keras.config.set_dtype_policy("mixed_bfloat16")
+  assert build().layers[0].compute_dtype == "bfloat16"
