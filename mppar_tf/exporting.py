@@ -5,6 +5,7 @@ Layout of an export: saved_model/, anonymizer_float32.tflite, anonymizer_float16
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import pathlib
 import platform
@@ -60,6 +61,10 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
   """
   frames = _checked_frames(frames)
   _check_place(folder, overwrite)
+  try:
+    json.dumps(facts, allow_nan=False)
+  except (TypeError, ValueError) as error:
+    raise ExportRefused(f"the manifest cannot be written: {error}") from None
   height, width = frames.shape[1:3]
   pictures = judge.built_in_pictures(height, width)
   expected, expected_pictures = (_keras_outputs(anonymizer, some) for some in (frames, pictures))
@@ -90,10 +95,7 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
         "versions": versions(),
         "files": manifest.list_files(staging),
     }
-    try:
-      manifest.write(staging, written)
-    except (TypeError, ValueError) as error:
-      raise ExportRefused(f"the manifest cannot be written: {error}") from None
+    manifest.write(staging, written)
   return written
 
 
