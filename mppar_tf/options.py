@@ -110,7 +110,7 @@ class SheetOptions:
 @dataclasses.dataclass(frozen=True)
 class BuildOptions(SheetOptions, StorageOptions):
   """How records are built, whatever the dataset."""
-  jobs: int = option(0, "Worker processes (0: one for each core).", low=0)
+  workers: int = option(0, "Processes that decode and compress (0: one for each core).", low=0)
   allow_errors: int = option(0, "Bad items of the source that may be left out (each is listed); one more, and the build fails.", low=0)
   jpeg_quality: int = option(95, "JPEG quality of stored frames.", low=1, high=100)
   split_seed: int = option(0, "Seed of the splits that a reader cuts itself.", low=0)
@@ -236,3 +236,17 @@ class CameraOptions(SourceOptions):
     for flag in ("model", "source", "sink"):
       if not getattr(self, flag):
         raise OptionError(f"--{flag} is required; --help tells what it may be")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReproduceOptions:
+  """Which comparison is run."""
+  study: str = option("twin_protocol_a", "Name of the comparison: a folder below --cells_dir and --results_dir.")
+  config: str = option("protocol_a.flags", "Flagfile of every cell's training.")
+  evaluation: str | None = option(None, "Flagfile of every cell's evaluation; none: the full budget.")
+  methods: tuple[str, ...] = option(("raw", "strong_blur", "basic", "basic_equal_data", "mppar"), "Methods, one row each.", choices=METHODS)
+  seeds: int = option(3, "Seeds of each method.", low=1)
+  first_seed: int = option(0, "The first of them.", low=0)
+  jobs: int = option(1, "Cells at a time; each wants a core and one to two GB.", low=1)
+  cells_dir: str = option("runs", "Where runs go.")
+  results_dir: str = option("results", "Where results and the table go.")

@@ -9,8 +9,9 @@ import fcntl
 import functools
 import os
 import pathlib
+import re
 import time
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import mppar_tf
 from tfrecord_tools.plan import SPLITS, Item, Plan
@@ -32,44 +33,83 @@ class Report(NamedTuple):
   seconds: float
 
 
-def assemble(plan: Plan, data_dir: str, *, jobs: int = 0, allow_errors: int = 0, jpeg_quality: int = 95, progress: bool = True) -> Report:
+def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int = 0, jpeg_quality: int = 95, progress: bool = True) -> Report:
   """Writes `data_dir/plan.dataset`, or completes what an interrupted build left there.
 
+  Args:
+    workers: processes (0: one for each core; 1: this process).
   Raises:
     TooManyErrors: more than `allow_errors` items cannot become records; no manifest is written.
     RecordsError: the folder holds another dataset, or it cannot be written.
     WorkerLost: a worker was killed.
   """
   started = time.monotonic()
-  _check_errors(plan, [str(problem) for problem in plan.problems], allow_errors, "its table was read, nothing was decoded")
+  _check_errors(plan, [str(problem) for problem in plan.problems], allow_errors, "nothing was decoded yet")
   with lock(data_dir, plan.dataset):
-    manifest, problems = _write(plan, os.path.join(data_dir, plan.dataset), jobs, allow_errors, jpeg_quality, progress)
+    manifest, problems = _write(plan, os.path.join(data_dir, plan.dataset), workers, allow_errors, jpeg_quality, progress)
   return Report(manifest, problems, time.monotonic() - started)
 
 
-def _write(plan: Plan, folder: str, jobs: int, allow_errors: int, quality: int, progress: bool) -> tuple[Any, tuple[str, ...]]:
+def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: int, progress: bool) -> tuple[Any, tuple[str, ...]]:
   from mppar_tf.data import records, schema
   record = schema.Video if plan.kind == "video" else schema.Image
   header = schema.Header(plan.dataset, plan.kind, plan.classes, plan.attributes)
   settings = {**plan.settings, "left_out": [str(problem) for problem in plan.problems]}
+  # The plan's order mixes classes already, whatever the table's order; so the writer need not shuffle.
   writer = records.DatasetWriter(
       folder, header, source_sha256=plan.source_sha256, settings=settings, licence=plan.licence, quality=quality,
-      closed_set_identity=plan.closed_set_identity, tool_version=mppar_tf.__version__)
+      closed_set_identity=plan.closed_set_identity, tool_version=mppar_tf.__version__, shuffle_seed=None)
   make = functools.partial(make_one, plan.make, quality)
-  with ordered_map(jobs) as workers:
-    def mapper(_: Any, items: Sequence[Item]) -> Iterator[Any]:
-      for item, made in zip(items, workers(make, [item.work for item in items])):
-        yield records.Skipped(item.id, made.reason) if isinstance(made, LeftOut) else record(**made)
-    for split in SPLITS:
-      items = plan.items.get(split, ())
-      if items:
-        shards = -(-len(items) // plan.shard_records)
-        # The plan's order is a hash of the ids already; it mixes classes whatever the table's order.
-        writer.write_split(split, items, make, shards=shards, shuffle_seed=None, mapper=mapper, progress=progress)
-  skipped = [text for shards in writer.splits.values() for shard in shards for text in shard.skipped]
-  problems = (*settings["left_out"], *skipped)
+  answers: dict[str, str | None] = {}  # item id -> None for a record, else why there is none
+
+  def converted(items: Sequence[Item], made: Iterable[Any]) -> Iterator[Any]:
+    for item, one in zip(items, made):
+      answers[item.id] = one.reason if isinstance(one, LeftOut) else None
+      yield records.Skipped(item.id, one.reason) if isinstance(one, LeftOut) else record(**one)
+
+  problems, refused = settings["left_out"], None
+  with ordered_map(workers) as parallel:
+    for split in (split for split in SPLITS if plan.items.get(split)):
+      items, shards = plan.items[split], -(-len(plan.items[split]) // plan.shard_records)
+      try:
+        writer.write_split(split, items, make, shards=shards, progress=progress,
+                           mapper=lambda _, some: converted(some, parallel(make, [item.work for item in some])))
+      except records.RecordsError as error:
+        # A split of which nothing is left: go on, so that the reasons of all splits are told together.
+        if not all(answers.get(item.id) for item in items):
+          raise
+        refused = error
+      kept = [item for item in items if item.id not in answers]
+      problems += [f"{item.id}: {answers[item.id]}" for item in items if answers.get(item.id)]
+      problems += _reasons_again(kept, make, folder, header, [records.shard_name(split, number, shards) for number in range(shards)])
   _check_errors(plan, problems, allow_errors, "no manifest was written")
-  return writer.finish(), problems
+  if refused:
+    raise refused
+  manifest = writer.finish()
+  _remove_strangers(folder, {shard.file for of_split in manifest.splits.values() for shard in of_split})
+  return manifest, tuple(problems)
+
+
+def _reasons_again(kept: Sequence[Item], make: Callable, folder: str, header: Any, files: Sequence[str]) -> list[str]:
+  """A shard kept from an interrupted build shows which items it lacks, not why: those few are tried once more."""
+  from mppar_tf.data import records, schema
+  if not kept:
+    return []
+  stored = {schema.check(found.serialized, header) for file in files for found in records.scan(os.path.join(folder, file), bodies=False)}
+  reasons = []
+  for item in (item for item in kept if item.id not in stored):
+    made = make(item.work)
+    reason = made.reason if isinstance(made, LeftOut) else "not readable in the interrupted build, readable now; remove the folder and build again"
+    reasons.append(f"{item.id}: {reason}")
+  return reasons
+
+
+def _remove_strangers(folder: str, known: set[str]) -> None:
+  """Shards of an interrupted build with other settings would never be read, but look as if they belonged."""
+  import tensorflow as tf
+  for name in tf.io.gfile.listdir(folder):
+    if re.fullmatch(r"(train|validation|test)-\d{5}-of-\d{5}\.tfrecord(\.writing)?", name) and name not in known:
+      tf.io.gfile.remove(os.path.join(folder, name))
 
 
 def _check_errors(plan: Plan, problems: Sequence[str], allowed: int, state: str) -> None:
@@ -99,7 +139,7 @@ def describe(report: Report, folder: str) -> str:
   total = sum(shard.records for shards in manifest.splits.values() for shard in shards)
   lines = [f"{folder}: {total} {manifest.kind} records, {size / 1e6:.1f} MB, {report.seconds:.1f} s"]
   for split, shards in manifest.splits.items():
-    opened = records.open_split(folder, split, check="size")
+    opened = records.open_split(folder, split, checksums=False)  # this process has just written them
     lines.append(f"  {split}: {sum(shard.records for shard in shards)} in {len(shards)} shard{'s' if len(shards) > 1 else ''}")
     lines += [f"    {line}" for line in _counts(opened, manifest)]
   return "\n".join(lines)
@@ -109,7 +149,7 @@ def _counts(opened: Any, manifest: Any) -> Iterator[str]:
   import numpy as np
   from mppar_tf.data import records
   if manifest.classes:
-    counts = np.bincount(records.actions(opened)[records.actions(opened) >= 0], minlength=len(manifest.classes))
+    counts = np.bincount(records.actions(opened) + 1, minlength=len(manifest.classes) + 1)[1:]  # -1 is none
     yield "actions: " + ", ".join(f"{name} {count}" for name, count in zip(manifest.classes, counts))
   if manifest.attributes:
     labels = records.labels(opened, manifest.attributes)  # [N, P]

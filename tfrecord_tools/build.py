@@ -70,12 +70,10 @@ def ensure(dataset: str, data_dir: str, **flags: Any) -> None:
 
 def _is_built(folder_path: str, wanted: Mapping[str, Any]) -> bool:
   from mppar_tf.data import records
-  try:
-    stored = records.read_manifest(folder_path).settings
-  except records.RecordsError:
-    if records.manifest_exists(folder_path):
-      raise
+  import tensorflow as tf
+  if not tf.io.gfile.exists(records.manifest_path(folder_path)):
     return False
+  stored = records.read_manifest(folder_path).settings
   for name, value in wanted.items():
     if stored.get(name) != value:
       raise records.RecordsError(f"{folder_path}: built with {name}={stored.get(name)}, {name}={value} is wanted; "
@@ -103,7 +101,7 @@ def build(dataset: str, chosen: Any) -> int:
     raise flagfiles.OptionError(str(error)) from error
   try:
     for plan in plans:
-      report = assemble.assemble(plan, chosen.data_dir, jobs=chosen.jobs, allow_errors=chosen.allow_errors, jpeg_quality=chosen.jpeg_quality)
+      report = assemble.assemble(plan, chosen.data_dir, workers=chosen.workers, allow_errors=chosen.allow_errors, jpeg_quality=chosen.jpeg_quality)
       _list_problems(report.problems)
       print(assemble.describe(report, os.path.join(chosen.data_dir, plan.dataset)), flush=True)
     if chosen.sheet:
@@ -139,6 +137,7 @@ def take_dataset(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   arguments = sys.argv[1:] if arguments is None else list(arguments)
   every = tuple(dataset.options for dataset in DATASETS.values())
   if not words.split(arguments)[0] and any(argument.lstrip("-").startswith("help") for argument in arguments):

@@ -6,6 +6,7 @@ Prevalence is the share of records in which an attribute is present, among those
 Exit code: 0 shown, 1 the records cannot be trusted or read, 2 a bad command line.
 """
 
+import os
 import sys
 from typing import Any, Iterator, Sequence
 
@@ -92,6 +93,7 @@ def inspect(folder: str, chosen: options.SheetOptions) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   folders, flags = words.split(sys.argv[1:] if arguments is None else arguments)
 
   def run() -> int:

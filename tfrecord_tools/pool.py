@@ -16,6 +16,8 @@ import signal
 import threading
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 
+import cv2
+
 from tfrecord_tools.readers import still
 from tfrecord_tools.readers.video import Undecodable
 
@@ -36,21 +38,21 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def ordered_map(jobs: int) -> Iterator[Callable[[Callable, Iterable], Iterator]]:
-  """Gives a `map` over `jobs` processes (0: one for each core; 1: this process) that answers in order.
+def ordered_map(workers: int) -> Iterator[Callable[[Callable, Iterable], Iterator]]:
+  """Gives a `map` over `workers` processes (0: one for each core; 1: this process) that answers in order.
 
   At most AHEAD items for each worker are in work or waiting, so that memory does not grow when the reader of the results is slow.
 
   Raises:
     WorkerLost: from the map, when a worker was killed.
   """
-  jobs = jobs or cores()
-  if jobs == 1:
+  workers = workers or cores()
+  if workers == 1:
     yield map
     return
-  executor = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+  executor = concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
   try:
-    yield functools.partial(_map, executor, jobs * AHEAD)
+    yield functools.partial(_map, executor, workers * AHEAD)
   finally:
     executor.shutdown(wait=True, cancel_futures=True)
 
@@ -65,12 +67,13 @@ def _map(executor: concurrent.futures.Executor, window: int, function: Callable,
     while waiting:
       yield waiting.popleft().result()
   except concurrent.futures.process.BrokenProcessPool as error:
-    raise WorkerLost("a worker process was killed, perhaps for want of memory; the same command resumes, --jobs sets how many run") from error
+    raise WorkerLost("a worker process was killed, perhaps for want of memory; the same command resumes, --workers sets how many run") from error
 
 
 def _start_worker() -> None:
   # Ctrl-C reaches the whole group; the parent alone decides what it means.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
+  cv2.setNumThreads(1)
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -6,10 +6,9 @@ Every problem gets a line: a flipped byte (with shard and record number), a trun
 version, a record that does not parse. Exit code: 0 all is well, 1 problems were found, 2 no folder was given.
 """
 
+import os
 import sys
 from typing import Sequence
-
-import tqdm
 
 from mppar_tf import flagfiles
 from tfrecord_tools import words
@@ -19,10 +18,10 @@ def verify(folders: Sequence[str]) -> int:
   """Prints every problem of every folder to standard error, a line on each sound folder to standard output; 1 if there was a problem."""
   from mppar_tf.data import records
   found = 0
-  for folder in tqdm.tqdm(folders, desc="verify", unit="folder", disable=len(folders) < 2):
-    problems = records.verify(folder)
+  for folder in folders:
+    problems = records.verify(folder, progress=True)
     for problem in problems:
-      print(problem, file=sys.stderr)
+      print(problem if problem.startswith(folder) else f"{folder}: {problem}", file=sys.stderr)
     if not problems:
       splits = records.read_manifest(folder).splits
       counts = ", ".join(f"{name} {sum(shard.records for shard in shards)}" for name, shards in splits.items())
@@ -34,6 +33,7 @@ def verify(folders: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   folders, flags = words.split(sys.argv[1:] if arguments is None else arguments)
 
   def run() -> int:

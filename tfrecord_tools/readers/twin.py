@@ -36,7 +36,7 @@ def plan(options: Any) -> list[Plan]:
       raise PlanError(f"twin: {error}") from error
     numbers = {split: range(max(1, round(dataset.count(twin, split) * options.twin_share))) for split in SPLITS}
     # In order of rendering: each run of samples holds every action and every actor already.
-    items = {split: [Item(f"{split} {index}", (twin, split, index)) for index in numbers[split]] for split in SPLITS}
+    items = {split: [Item(f"{kind}_{split}_{index:05d}", (twin, split, index)) for index in numbers[split]] for split in SPLITS}
     subjects = sorted({actor for split in SPLITS for actor in dataset.actors(twin, split)})
     classes = dataset.CLASSES if kind == "video" else ()
     plans.append(Plan(name, kind, items, make, classes, twin.attributes, tuple(subjects), False, LICENCE, _renderer(twin), chosen,

@@ -33,7 +33,7 @@ def decode(path: str | os.PathLike, convert: Callable[[np.ndarray], Any] = lambd
     path: a file in any container and codec that PyAV's FFmpeg reads.
     convert: called on each frame, uint8 RGB [H, W, 3], as soon as it is decoded: whoever stores JPEG never holds a raw video.
   Raises:
-    Undecodable: missing, empty, not a video, no video stream, no frame rate, damaged, or broken off.
+    Undecodable: missing, empty, not a video, no video stream, no frame rate, damaged, of changing size, or broken off.
   """
   check_file(path)
   try:
@@ -61,10 +61,14 @@ def _decode_stream(container: av.container.InputContainer, convert: Callable[[np
   stream.codec_context.thread_count = 1  # the pool already gives every core a file
   rate = stream.average_rate or stream.guessed_rate or stream.base_rate
   frames: list[Any] = []
+  size: tuple[int, int] | None = None
   try:
     for frame in container.decode(stream):
       if frame.is_corrupt:
         raise Undecodable(f"frame {len(frames)} is damaged")
+      size = size or (frame.height, frame.width)
+      if (frame.height, frame.width) != size:
+        raise Undecodable(f"frame {len(frames)} is {frame.width}x{frame.height}, those before are {size[1]}x{size[0]}")
       frames.append(convert(_upright(frame)))
   except av.error.FFmpegError as error:
     raise Undecodable(f"decoding fails after {len(frames)} frames ({_words(error)})") from error
