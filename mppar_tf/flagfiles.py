@@ -4,6 +4,7 @@
 for in the current folder, then in the repository's `configs/`; absl alone knows only the former. Later flags win over earlier ones.
 """
 
+import contextvars
 import dataclasses
 import os
 import pathlib
@@ -14,7 +15,11 @@ from typing import Any, Callable, Iterable, Sequence
 
 from absl import flags
 
-CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
+_HERE = pathlib.Path(__file__).resolve().parent
+# Inside this package where it is installed, beside it in a checkout.
+CONFIGS = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
+# The flags of the program that runs. Each `main` has its own, so that two programs in one process neither share values nor defaults.
+_RUNNING: contextvars.ContextVar[flags.FlagValues] = contextvars.ContextVar("flags of the running program")
 
 
 class OptionError(ValueError):
@@ -27,49 +32,66 @@ def option(default: Any, help: str, *, choices: Callable[[], Iterable[str]] | No
   return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
 
-def define(*option_classes: type) -> None:
-  """Declares one flag for each field of each dataclass; a field that is already declared (a shared base) is left alone."""
+def define(*option_classes: type) -> flags.FlagValues:
+  """One flag for each field of each dataclass, not parsed yet; a field that several of them inherit is one flag."""
+  values = flags.FlagValues()
   for cls in option_classes:
     for field in dataclasses.fields(cls):
-      if field.name not in flags.FLAGS:
-        _define_one(field)
+      if field.name not in values:
+        _define_one(field, values)
+  return values
 
 
-def _define_one(field: dataclasses.Field) -> None:
+def _define_one(field: dataclasses.Field, values: flags.FlagValues) -> None:
   text, choices = field.metadata["help"], field.metadata["choices"]
   low, high = field.metadata["low"], field.metadata["high"]
   kind = _plain_type(field.type)
   if kind is bool:
-    flags.DEFINE_bool(field.name, field.default, text)
+    flags.DEFINE_bool(field.name, field.default, text, flag_values=values)
   elif kind is int:
-    flags.DEFINE_integer(field.name, field.default, text, lower_bound=low, upper_bound=high)
+    flags.DEFINE_integer(field.name, field.default, text, lower_bound=low, upper_bound=high, flag_values=values)
   elif kind is float:
-    flags.DEFINE_float(field.name, field.default, text, lower_bound=low, upper_bound=high)
+    flags.DEFINE_float(field.name, field.default, text, lower_bound=low, upper_bound=high, flag_values=values)
   elif kind is tuple:
     listed = f" Choices: {', '.join(choices())}." if choices else ""
-    flags.DEFINE_list(field.name, list(field.default), text + listed)
+    flags.DEFINE_list(field.name, list(field.default), text + listed, flag_values=values)
   elif choices:
-    flags.DEFINE_enum(field.name, field.default, list(choices()), text)
+    flags.DEFINE_enum(field.name, field.default, list(choices()), text, flag_values=values)
   else:
-    flags.DEFINE_string(field.name, field.default, text)
+    flags.DEFINE_string(field.name, field.default, text, flag_values=values)
 
 
 def _plain_type(annotation: Any) -> type:
-  if isinstance(annotation, types.UnionType):
+  if typing.get_origin(annotation) in (types.UnionType, typing.Union):
     annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
   return typing.get_origin(annotation) or annotation
 
 
-def read(cls: type, values: flags.FlagValues = flags.FLAGS) -> Any:
-  """The frozen dataclass `cls` from parsed flags; raises OptionError where a list flag holds a value outside its choices."""
-  settings = {}
+def read(cls: type, values: flags.FlagValues | None = None) -> Any:
+  """The frozen dataclass `cls` from parsed flags, by default those of the running program.
+
+  Raises:
+    OptionError: a list flag holds a value of another type or outside its choices, or `cls` refuses the combination.
+  """
+  values, settings = _RUNNING.get() if values is None else values, {}
   for field in dataclasses.fields(cls):
     value = getattr(values, field.name)
     if isinstance(value, list):
-      value = tuple(item.strip() for item in value if item.strip())
-      check_choices(field.name, value, field.metadata["choices"])
+      words = tuple(item.strip() for item in value if item.strip())
+      check_choices(field.name, words, field.metadata["choices"])
+      value = tuple(_element(field, word) for word in words)
+    elif value != value:  # NaN lies within all bounds
+      raise OptionError(f"--{field.name}: {value} is no number")
     settings[field.name] = value
   return cls(**settings)
+
+
+def _element(field: dataclasses.Field, word: str) -> Any:
+  kind = typing.get_args(field.type)[0]
+  try:
+    return kind(word)
+  except ValueError:
+    raise OptionError(f"--{field.name}: {word!r} is no {kind.__name__}") from None
 
 
 def check_choices(flag: str, values: Sequence[str], choices: Callable[[], Iterable[str]] | None) -> None:
@@ -82,9 +104,9 @@ def check_choices(flag: str, values: Sequence[str], choices: Callable[[], Iterab
 def locate(name: str) -> str:
   """The path of a flagfile: as given, else in `configs/`. Raises OptionError that lists what there is."""
   path = pathlib.Path(os.path.expanduser(name))
-  if path.exists():
+  if path.is_file():
     return str(path)
-  if not path.is_absolute() and (CONFIGS / path).exists():
+  if not path.is_absolute() and (CONFIGS / path).is_file():
     return str(CONFIGS / path)
   known = ", ".join(sorted(p.name for p in CONFIGS.glob("*.flags"))) or "none"
   raise OptionError(f"--flagfile: {name!r} is neither in the current folder nor in configs/ (there: {known})")
@@ -107,10 +129,17 @@ def expand(arguments: Sequence[str], _open: tuple[str, ...] = ()) -> list[str]:
       continue
     if path in _open:
       raise OptionError(f"--flagfile: {path} includes itself through {' -> '.join(_open)}")
-    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    lines = [line.strip() for line in lines if line.strip() and not line.strip().startswith(("#", "//"))]
-    expanded += expand(lines, _open + (path,))
+    expanded += expand(_flag_lines(path), _open + (path,))
   return expanded
+
+
+def _flag_lines(path: str) -> list[str]:
+  try:
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+  except (OSError, UnicodeDecodeError) as error:
+    raise OptionError(f"--flagfile: {path} cannot be read ({error})") from None
+  found = [line.strip() for line in text.splitlines()]
+  return [line for line in found if line and not line.startswith(("#", "//"))]
 
 
 def main(program: Callable[[], int | None], option_classes: Sequence[type], doc: str, *,
@@ -126,20 +155,22 @@ def main(program: Callable[[], int | None], option_classes: Sequence[type], doc:
   Returns:
     The exit code: 0 done, 2 for bad input. Programs document others.
   """
-  values = flags.FLAGS
   name = pathlib.Path(sys.argv[0]).stem
   try:
     arguments = expand(sys.argv[1:] if arguments is None else arguments)
     if any(a in ("-h", "-help", "--help", "--helpfull", "--helpshort") for a in arguments):
-      define(*option_classes)
       print(describe(doc, option_classes))
       return 0
     arguments = before(arguments) if before else arguments
-    define(*option_classes)
+    values = define(*option_classes)
     rest = values(["mppar_tf"] + arguments)[1:]
     if rest:
       raise OptionError(f"unexpected argument {rest[0]!r}; every setting is a flag, --help lists them")
-    return program() or 0
+    token = _RUNNING.set(values)
+    try:
+      return program() or 0
+    finally:
+      _RUNNING.reset(token)
   except (flags.Error, OptionError) as error:
     print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
@@ -157,7 +188,7 @@ def describe(doc: str, option_classes: Sequence[type]) -> str:
         continue
       seen.add(field.name)
       choices = field.metadata["choices"]
-      default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+      default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
       lines.append(f"  --{field.name}={'' if default is None else default}")
       lines.append(f"      {field.metadata['help']}" + (f" One of: {', '.join(choices())}." if choices else ""))
   return "\n".join(lines)
@@ -170,7 +201,7 @@ def lines(*chosen: Any) -> list[str]:
     for field in dataclasses.fields(group):
       value = getattr(group, field.name)
       if value is not None:
-        text = ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
         found[field.name] = f"--{field.name}={text}"
   return list(found.values())
 
