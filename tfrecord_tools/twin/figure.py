@@ -48,7 +48,15 @@ def figure(joints: body.Joints, actor: Actor, outfit: Outfit) -> list[Shape]:
   shapes += _legs(joints, actor, outfit)
   shapes += _torso(joints, actor, outfit)
   shapes += _arms(joints, actor, outfit)
+  if actor.long_hair and outfit.cap is None:
+    shapes += _locks(joints, actor)
   return shapes + _head(joints, actor, outfit)
+
+
+def _locks(joints, actor):
+  """Long hair falls over both shoulders."""
+  return [stroke(joints.head + reach * joints.side, joints.neck + 1.1 * reach * joints.side - .07 * joints.up, .055, actor.hair)
+          for reach in (-.075, .075)]
 
 
 def _cane(joints):
