@@ -1,0 +1,119 @@
+"""Written is what is read back; the table tells every figure; the pictures hold what they should."""
+
+import dataclasses
+import json
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+
+from mppar_tf.evaluation import report, two_fold
+
+BUDGET = two_fold.Budget(10, 1e-3, 5, 4, 1e-3, 8, 1e-3, 2, 4)
+
+
+def _privacy(known, novel):
+  own = {name: {"cmap_known": known - less, "cmap_novel": novel - less, "average_precision": {"gender": known - less, "race": novel - less},
+                "training_accuracy": 0.912, "training_loss": 0.3, "validation": 0.777, "best_step": 40} for name, less in (("resnet", 0.0), ("mobilenet", 0.1))}
+  return two_fold.PrivacyScores(known, novel, None, {"gender": known, "race": novel}, own, {}, 300)
+
+
+def _results(method="mppar", seed=0, action=0.813, known=0.554, novel=0.623, **facts):
+  raw = two_fold.RawLevel(0.925, 0.99, _privacy(0.871 + seed / 100, 0.846))
+  chance = {"action_top1": 0.1, "cmap_known": 0.4, "cmap_novel": 0.43, "average_precision": {"gender": 0.4, "race": 0.43}}
+  scores = two_fold.Scores(action, action - 0.25, 0.9, _privacy(known, novel), raw, chance, 60, {"raw": 0.0, "polish": 1.5})
+  return report.compose(scores, BUDGET, method=method, protocol="a", benchmark="twin", seed=seed, known=["gender"], novel=["race"], **facts)
+
+
+def _identity_results():
+  privacy = two_fold.PrivacyScores(None, None, 0.31, {}, {"resnet": {"identity_accuracy": 0.31, "training_accuracy": 0.5, "validation": 0.3, "best_step": 10}}, {}, 90)
+  scores = two_fold.Scores(0.8, 0.7, 0.9, privacy, two_fold.RawLevel(0.9, 0.99, dataclasses.replace(privacy, identity_accuracy=0.97)),
+                           {"action_top1": 0.1, "identity_accuracy": 0.12}, 60, {})
+  return report.compose(scores, BUDGET, method="vita", protocol="identity", benchmark="sbu", seed=3)
+
+
+def test_written_is_read_back(tmp_path):
+  results = _results(checkpoint="best")
+  report.write(tmp_path / "results.json", results)
+  assert report.read(tmp_path / "results.json") == json.loads(json.dumps(results)) == results
+  assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+  assert (results["privacy_cmap_known"], results["privacy_cmap_novel"], results["action_top1"]) == (0.554, 0.623, 0.813)
+  assert results["chance"]["privacy_cmap_known"] == 0.4 and results["raw"]["privacy_cmap_novel"] == 0.846
+  assert "identity_accuracy" not in results and results["checkpoint"] == "best"
+  assert results["privacy"]["attackers"]["mobilenet"]["training_accuracy"] == 0.912
+  assert results["budget"]["attack_steps"] == 10 and results["versions"]["keras"]
+
+
+def test_figures_that_are_not_finite_are_not_written(tmp_path):
+  with pytest.raises(ValueError):
+    report.write(tmp_path / "results.json", _results(action=float("nan")))
+  assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize("text, words", [("{", "no results file"), ('{"format": 99}', "results format 99, not 1")])
+def test_a_file_that_is_no_result_is_told_in_one_line(tmp_path, text, words):
+  (tmp_path / "results.json").write_text(text)
+  with pytest.raises(report.ReportError, match=words):
+    report.read(tmp_path / "results.json")
+  with pytest.raises(report.ReportError, match="no results file"):
+    report.read(tmp_path / "missing.json")
+
+
+def test_commit_is_gits(tmp_path, monkeypatch):
+  commit = report.code_commit()
+  head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=report.pathlib.Path(report.__file__).parent, check=False)
+  assert commit.removesuffix("-dirty") == (head.stdout.strip() if head.returncode == 0 else "unknown")
+  monkeypatch.setattr(report, "__file__", str(tmp_path / "report.py"))
+  monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+  assert report.code_commit() == "unknown"
+
+
+def test_the_table_tells_every_figure():
+  text = report.table(_results())
+  lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+  assert ["mppar", "81.3", "55.4", "62.3"] in lines
+  assert ["before the polish of f^A", "56.3", "", ""] in lines
+  assert ["raw frames", "92.5", "87.1", "84.6"] in lines and ["chance", "10.0", "40.0", "43.0"] in lines
+  assert ["mobilenet", "91.2", "77.7", "40", "45.4", "52.3", "77.1", "74.6", "91.2"] in lines
+  assert ["gender", "known", "55.4", "87.1", "40.0"] in lines and ["race", "novel", "62.3", "84.6", "43.0"] in lines
+  widths = {len(line) for line in text.splitlines()[2:7]}
+  assert len(widths) == 1
+  identity = report.table(_identity_results())
+  assert "31.0" in identity and "97.0" in identity and "12.0" in identity and "Average precision" not in identity
+
+
+def _ink(path):
+  picture = cv2.imread(str(path))
+  return picture, float((picture < 250).any(axis=2).mean())
+
+
+def test_the_trade_off_plot_shows_all_points(tmp_path):
+  runs = [_results(method, seed, action=0.8 + 0.03 * i + seed / 100, known=0.5 + 0.05 * i + seed / 90) for i, method in enumerate(("basic", "mppar")) for seed in range(3)]
+  report.trade_off(tmp_path / "one.png", runs[:1])
+  report.trade_off(tmp_path / "all.png", runs)
+  for name in ("one", "all"):
+    picture, ink = _ink(tmp_path / f"{name}.png")
+    assert min(picture.shape[:2]) > 300 and 0.005 < ink < 0.5
+  # Matplotlib's first two colours stand for the two methods; one run draws only the first.
+  orange = np.array([14, 127, 255])  # BGR
+  count = lambda name: int((np.abs(_ink(tmp_path / f"{name}.png")[0].astype(int) - orange).sum(axis=2) < 30).sum())
+  assert count("all") > 50 > 5 > count("one")
+  report.trade_off(tmp_path / "identity.png", [_identity_results()])
+  assert _ink(tmp_path / "identity.png")[1] > 0.005
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path):
+  for runs in ([], [_results(), _identity_results()], [_results(), _results() | {"benchmark": "other"}]):
+    with pytest.raises(report.ReportError, match="do not share one plot"):
+      report.trade_off(tmp_path / "plot.png", runs)
+
+
+def test_the_sheet_shows_frames_before_and_after(tmp_path):
+  raw = np.zeros((4, 16, 16, 3), np.float32)
+  raw[..., 0] = 1.0
+  report.sheet(tmp_path / "sheet.png", [("clips", raw, raw[..., ::-1]), ("images", raw[:2], 1 - raw[:2])], "test")
+  picture = cv2.imread(str(tmp_path / "sheet.png")).astype(int)
+  share = lambda rgb: (np.abs(picture - np.array(rgb[::-1])).sum(axis=2) < 6).mean()
+  assert share((255, 0, 0)) > 0.05 and share((0, 0, 255)) > 0.03 and share((0, 255, 255)) > 0.01
+  assert share((255, 0, 0)) == pytest.approx(1.5 * share((0, 0, 255)), rel=0.05)  # 6 raw frames, 4 of one colour after
