@@ -108,6 +108,19 @@ class SheetOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExtractOptions:
+  """One record as a video file."""
+  video: str | None = option(None, "Path of the video to write (.mp4).")
+  split: str = option("test", "Split that holds the record.", choices=_table("mppar_tf.data.records", "SPLITS"))
+  index: int = option(0, "The record's place in its split, in storage order.", low=0)
+  enlarge: int = option(1, "Each stored pixel becomes a square of this many pixels on a side.", low=1, high=64)
+
+  def __post_init__(self):
+    if self.video is None or not self.video.endswith(".mp4"):
+      raise OptionError(f"--video={self.video or ''}: the path of the video to write is needed, ending in .mp4")
+
+
+@dataclasses.dataclass(frozen=True)
 class BuildOptions(SheetOptions, StorageOptions):
   """How records are built, whatever the dataset."""
   workers: int = option(0, "Processes that decode and compress (0: one for each core).", low=0)
@@ -216,6 +229,32 @@ class LoopOptions:
   validate_every: int = option(50, "Anonymizer updates between full looks at the validation split (which choose the best checkpoint).", low=1)
   log_every: int = option(1, "Steps of a role between its scalars in TensorBoard.", low=1)
   init_from: str | None = option(None, "Run folder whose initialisation (stages 1 to 3: same seed, networks and their options) is used instead of training one.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointOptions:
+  """Which state of a run is taken."""
+  checkpoint: str = option("best", "The best by validation (methods without learning have none: their last), or the last.",
+                           choices=lambda: ("best", "last"))
+  allow_unfinished: bool = option(False, "Take a run whose training has not reached its end.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions(CheckpointOptions):
+  """How an anonymizer is judged; every method of a comparison must get the same budget. Defaults are the full one."""
+  attack_steps: int = option(4000, "Updates of each fresh attacker, all side by side on the same batches.", low=1)
+  attack_batch: int = option(64, "Images (or clips, where clips carry the labels) of one such update.", low=1)
+  attack_lr: float = option(1e-3, "Peak learning rate of the attackers (Adam, one cycle).", low=0.0)
+  attack_looks: int = option(10, "Looks at validation data while attackers train; each attacker is kept as it was at its best.", low=1)
+  polish_steps: int = option(2000, "Steps in which f^A is trained on with f^D frozen; figures before and after are reported. 0: none.", low=0)
+  polish_batch: int = option(16, "Clips of one such step, and of a step of the recognizer on raw frames.", low=1)
+  polish_lr: float = option(5e-4, "Peak learning rate of the polish (Adam, one cycle).", low=0.0)
+  raw_action_steps: int = option(0, "Steps of the recognizer on raw frames, at --action_lr (0: --action_steps and --polish_steps together).", low=0)
+  clips_per_video: int = option(5, "Evenly spaced clips of each test video, whose softmax is averaged.", low=1)
+  evaluation_batch: int = option(32, "Clips or images of one forward pass.", low=1)
+  raw_levels_dir: str | None = option(None, "Where levels on raw frames are kept and found again; none: raw_levels beside --data_dir.")
+  compare: tuple[str, ...] = option((), "results.json files, or run folders, whose points are drawn beside this run's in trade_off.png.")
+  sheet_frames: int = option(8, "Test frames of each kind on before_after.png (0: no sheet).", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
