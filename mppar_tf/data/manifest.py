@@ -65,6 +65,12 @@ def shard_name(split: str, number: int, shards: int) -> str:
   return f"{split}-{number:05d}-of-{shards:05d}.tfrecord"
 
 
+def manifest_exists(folder: str) -> bool:
+  remote.prepare(os.fspath(folder))
+  path = manifest_path(folder)
+  return remote.bounded(lambda: tf.io.gfile.exists(path), path)
+
+
 def read_manifest(folder: str) -> Manifest:
   """The manifest of a dataset's folder; raises RecordsError where it is absent, unreadable or of another schema version."""
   folder = os.fspath(folder)

@@ -5,6 +5,7 @@ index in `labels`, `actions`, `subjects` and in the reading pipelines, also wher
 """
 
 import dataclasses
+import functools
 import os
 import re
 from typing import Sequence
@@ -15,17 +16,18 @@ from absl import logging
 
 from mppar_tf.data import remote
 from mppar_tf.data.integrity import damaged, scan, verify
-from mppar_tf.data.manifest import SPLITS, Manifest, Shard, manifest_path, read_manifest, shard_name, write_manifest
+from mppar_tf.data.manifest import SPLITS, Manifest, Shard, manifest_exists, manifest_path, read_manifest, shard_name, write_manifest
 from mppar_tf.data.schema import SCHEMA_VERSION, RecordsError, parse_context
 from mppar_tf.data.writing import DatasetWriter, Skipped, write_shard
 from mppar_tf.types import NOT_ANNOTATED
 
 __all__ = [
     "SCHEMA_VERSION", "SPLITS", "DatasetWriter", "Manifest", "RecordsError", "Shard", "Skipped", "Split", "actions", "checked_attributes",
-    "explain", "ids", "labels", "manifest_path", "open_split", "read", "read_manifest", "scan", "shard_name", "subjects", "tolerant", "verify", "write_manifest",
+    "explain", "ids", "labels", "manifest_exists", "manifest_path", "open_split", "read", "read_manifest", "scan", "shard_name", "subjects", "tolerant", "verify", "write_manifest",
     "write_shard"]
 
 ON_CORRUPT = ("fail", "skip_shard_remainder")
+CHECKS = ("size", "sha256")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +67,7 @@ class Split:
     return min(shard.height for shard in shards), min(shard.width for shard in shards)
 
 
-def open_split(folder: str, split: str, *, on_corrupt: str = "fail", checksums: bool | None = None) -> Split:
+def open_split(folder: str, split: str, *, on_corrupt: str = "fail", check: str | None = None) -> Split:
   """Opens a split after a cheap check against the manifest.
 
   Args:
@@ -73,7 +75,8 @@ def open_split(folder: str, split: str, *, on_corrupt: str = "fail", checksums: 
     split: one of SPLITS.
     on_corrupt: `fail`, or `skip_shard_remainder`: a damaged shard is read up to its first bad record, and what is lost is counted and
       reported. A missing shard is an error under both.
-    checksums: compare the SHA-256 of every shard; default: for local files only, since it reads all of them.
+    check: one of CHECKS: `size`, presence and byte size of every shard, or `sha256`, their digests too. Default: `sha256` for local
+      files, `size` for remote ones, since a digest reads all of them.
   Raises:
     RecordsError: no such split, a missing or empty split, or a shard that differs from the manifest, named.
   """
@@ -86,7 +89,10 @@ def open_split(folder: str, split: str, *, on_corrupt: str = "fail", checksums: 
   if not sum(counts):
     raise RecordsError(f"{folder}: split {split!r} holds no records")
   _check_policy(on_corrupt)
-  bad = damaged(folder, shards, (not remote.is_remote(folder)) if checksums is None else checksums)
+  check = check or ("size" if remote.is_remote(folder) else "sha256")
+  if check not in CHECKS:
+    raise RecordsError(f"check: {check!r} is not one of {', '.join(CHECKS)}")
+  bad = damaged(folder, shards, checksums=check == "sha256")
   missing = [file for file, reason in bad.items() if reason == "missing"]
   if missing:
     raise RecordsError(f"{folder}: {missing[0]} is missing ({len(missing)} of {len(shards)} shards of {split!r} are)")
@@ -173,7 +179,7 @@ def checked_attributes(split: Split, attributes: Sequence[str]) -> tuple[str, ..
 def labels(split: Split, attributes: Sequence[str]) -> np.ndarray:
   """np.int8 [N, P] in storage order: 1 present (any stored value above 0), 0 absent, -1 NA; -1 for lost records."""
   attributes = checked_attributes(split, attributes)
-  return np.minimum(_column(split, "labels", attributes), 1).astype(np.int8)  # [N, P]
+  return _fixed(np.minimum(_column(split, "labels", attributes), 1).astype(np.int8))  # [N, P]
 
 
 def actions(split: Split) -> np.ndarray:
@@ -184,7 +190,7 @@ def actions(split: Split) -> np.ndarray:
 def subjects(split: Split) -> np.ndarray:
   """np.int32 [N] in storage order: index into the manifest's subjects, -1 none or lost."""
   index = {name.encode(): number for number, name in enumerate(split.manifest.subjects)}
-  return np.array([index.get(name, NOT_ANNOTATED) for name in _column(split, "subject")], np.int32)
+  return _fixed(np.array([index.get(name, NOT_ANNOTATED) for name in _column(split, "subject")], np.int32))
 
 
 def ids(split: Split) -> list[str]:
@@ -192,7 +198,8 @@ def ids(split: Split) -> list[str]:
   return [name.decode() if name != NOT_ANNOTATED else "" for name in _column(split, "id")]
 
 
-def _column(split: Split, key: str, attributes: Sequence[str] = ()) -> np.ndarray:
+@functools.lru_cache(maxsize=64)  # sets are built anew every epoch from the same labels, and a pass over videos takes long
+def _column(split: Split, key: str, attributes: tuple[str, ...] = ()) -> np.ndarray:
   parsed = read(split, "skip_shard_remainder" if split.lost else "fail").map(
       lambda index, serialized: (index, parse_context(serialized, split.manifest.kind, attributes)[key]),
       num_parallel_calls=tf.data.AUTOTUNE)
@@ -204,6 +211,11 @@ def _column(split: Split, key: str, attributes: Sequence[str] = ()) -> np.ndarra
       column[index] = values
   except tf.errors.OpError as error:
     raise RecordsError(explain(error)) from None
+  return _fixed(column)
+
+
+def _fixed(column: np.ndarray) -> np.ndarray:
+  column.flags.writeable = False  # it is shared by all who ask for it
   return column
 
 

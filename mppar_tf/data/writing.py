@@ -95,6 +95,11 @@ class DatasetWriter:
         settings={**(settings or {}), "jpeg_quality": quality, "shuffle_seed": shuffle_seed}, licence=licence)
     self._former = _former(self._folder, self._manifest)
 
+  @property
+  def splits(self) -> Mapping[str, tuple[Shard, ...]]:
+    """The shards written so far, or kept from a former build."""
+    return self._manifest.splits
+
   def write_split(self, split: str, items: Sequence[Any], make: Callable[[Any], Made], *, shards: int | None = None,
                   mapper: Callable[..., Iterable[Made]] = map, progress: bool = True) -> None:
     """Writes the shards of a split that are not there yet.
