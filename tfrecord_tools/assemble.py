@@ -29,6 +29,7 @@ class TooManyErrors(RuntimeError):
 class Report(NamedTuple):
   """What a build did."""
   manifest: Any  # mppar_tf.data.records.Manifest
+  made: int  # records of this run; the others were there already
   problems: tuple[str, ...]  # what was left out
   seconds: float
 
@@ -46,11 +47,11 @@ def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int =
   started = time.monotonic()
   _check_errors(plan, [str(problem) for problem in plan.problems], allow_errors, "nothing was decoded yet")
   with lock(data_dir, plan.dataset):
-    manifest, problems = _write(plan, os.path.join(data_dir, plan.dataset), workers, allow_errors, jpeg_quality, progress)
-  return Report(manifest, problems, time.monotonic() - started)
+    manifest, made, problems = _write(plan, os.path.join(data_dir, plan.dataset), workers, allow_errors, jpeg_quality, progress)
+  return Report(manifest, made, problems, time.monotonic() - started)
 
 
-def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: int, progress: bool) -> tuple[Any, tuple[str, ...]]:
+def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: int, progress: bool) -> tuple[Any, int, tuple[str, ...]]:
   from mppar_tf.data import records, schema
   record = schema.Video if plan.kind == "video" else schema.Image
   header = schema.Header(plan.dataset, plan.kind, plan.classes, plan.attributes)
@@ -67,7 +68,7 @@ def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: in
       answers[item.id] = one.reason if isinstance(one, LeftOut) else None
       yield records.Skipped(item.id, one.reason) if isinstance(one, LeftOut) else record(**one)
 
-  problems, refused = settings["left_out"], None
+  problems, refused = list(settings["left_out"]), None
   with ordered_map(workers) as parallel:
     for split in (split for split in SPLITS if plan.items.get(split)):
       items, shards = plan.items[split], -(-len(plan.items[split]) // plan.shard_records)
@@ -76,7 +77,7 @@ def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: in
                            mapper=lambda _, some: converted(some, parallel(make, [item.work for item in some])))
       except records.RecordsError as error:
         # A split of which nothing is left: go on, so that the reasons of all splits are told together.
-        if not all(answers.get(item.id) for item in items):
+        if any(answers.get(item.id, "") is None for item in items):
           raise
         refused = error
       kept = [item for item in items if item.id not in answers]
@@ -87,7 +88,7 @@ def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: in
     raise refused
   manifest = writer.finish()
   _remove_strangers(folder, {shard.file for of_split in manifest.splits.values() for shard in of_split})
-  return manifest, tuple(problems)
+  return manifest, sum(reason is None for reason in answers.values()), tuple(problems)
 
 
 def _reasons_again(kept: Sequence[Item], make: Callable, folder: str, header: Any, files: Sequence[str]) -> list[str]:
@@ -137,9 +138,10 @@ def describe(report: Report, folder: str) -> str:
   manifest = report.manifest
   size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
   total = sum(shard.records for shards in manifest.splits.values() for shard in shards)
-  lines = [f"{folder}: {total} {manifest.kind} records, {size / 1e6:.1f} MB, {report.seconds:.1f} s"]
-  for split, shards in manifest.splits.items():
-    opened = records.open_split(folder, split, checksums=False)  # this process has just written them
+  before = "" if report.made == total else f" ({total - report.made} of them were there already)"
+  lines = [f"{folder}: {total} {manifest.kind} records{before}, {size / 1e6:.1f} MB, {report.seconds:.1f} s, {len(report.problems)} left out"]
+  for split in (split for split in SPLITS if split in manifest.splits):
+    opened, shards = records.open_split(folder, split), manifest.splits[split]
     lines.append(f"  {split}: {sum(shard.records for shard in shards)} in {len(shards)} shard{'s' if len(shards) > 1 else ''}")
     lines += [f"    {line}" for line in _counts(opened, manifest)]
   return "\n".join(lines)

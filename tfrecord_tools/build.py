@@ -137,7 +137,7 @@ def take_dataset(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with lines of errors that are none
   arguments = sys.argv[1:] if arguments is None else list(arguments)
   every = tuple(dataset.options for dataset in DATASETS.values())
   if not words.split(arguments)[0] and any(argument.lstrip("-").startswith("help") for argument in arguments):

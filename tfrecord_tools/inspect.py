@@ -12,6 +12,7 @@ from typing import Any, Iterator, Sequence
 
 from mppar_tf import flagfiles, options
 from tfrecord_tools import words
+from tfrecord_tools.plan import SPLITS
 
 
 def report(folder: str) -> Iterator[str]:
@@ -25,10 +26,10 @@ def report(folder: str) -> Iterator[str]:
   left_out = [*manifest.settings.get("left_out", ()), *(text for shards in manifest.splits.values() for s in shards for text in s.skipped)]
   yield f"left out when built: {len(left_out)}"
   yield from (f"  {text}" for text in left_out)
-  opened = {split: records.open_split(folder, split) for split in manifest.splits}
+  opened = {split: records.open_split(folder, split) for split in SPLITS if split in manifest.splits}
   yield from _table(["split", "records", "shards", "MB", "smallest frame"], [
-      [split, sum(s.records for s in shards), len(shards), f"{sum(s.bytes for s in shards) / 1e6:.1f}",
-       f"{min(s.height for s in shards)}x{min(s.width for s in shards)}"] for split, shards in manifest.splits.items()])
+      [split, one.total, len(one.files), f"{sum(shard.bytes for shard in manifest.splits[split]) / 1e6:.1f}",
+       "{}x{}".format(*one.smallest_frame)] for split, one in opened.items()])
   if manifest.classes:
     yield from _table(["action", *opened], _action_rows(manifest, opened))
   if manifest.attributes:
@@ -93,7 +94,7 @@ def inspect(folder: str, chosen: options.SheetOptions) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with lines of errors that are none
   folders, flags = words.split(sys.argv[1:] if arguments is None else arguments)
 
   def run() -> int:

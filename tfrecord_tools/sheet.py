@@ -7,6 +7,7 @@ from typing import Any, Iterator, NamedTuple, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tfrecord_tools.plan import SPLITS
 from tfrecord_tools.readers import still
 
 FRAMES = 8  # shown of one video
@@ -55,11 +56,11 @@ def of_records(folders: Sequence[str | os.PathLike], count: int) -> np.ndarray:
   sections = []
   for folder in folders:
     manifest = records.read_manifest(folder)
-    for split, shards in manifest.splits.items():
-      stored = records.read(records.open_split(folder, split)).as_numpy_iterator()
+    for split in (split for split in SPLITS if split in manifest.splits):
+      opened = records.open_split(folder, split)
+      stored = records.read(opened).as_numpy_iterator()
       entries = [_entry(schema.decode(serialized, manifest.header), manifest) for _, serialized in itertools.islice(stored, count)]
-      total = sum(shard.records for shard in shards)
-      sections.append((f"{manifest.dataset} {split}: {len(entries)} of {total} {manifest.kind}s", entries))
+      sections.append((f"{manifest.dataset} {split}: {len(entries)} of {opened.total} {manifest.kind}s", entries))
   return draw(sections)
 
 
@@ -112,8 +113,12 @@ def _text_block(lines: Sequence[str], font: ImageFont.ImageFont, width: int) -> 
 def _wrap(line: str, font: ImageFont.ImageFont, width: int) -> list[str]:
   lines = [""]
   for word in line.split():
-    longer = f"{lines[-1]} {word}".strip()
-    lines = lines[:-1] + [longer] if font.getlength(longer) <= width or not lines[-1] else lines + [word]
+    if lines[-1] and font.getlength(f"{lines[-1]} {word}") > width:
+      lines.append("")
+    lines[-1] = f"{lines[-1]} {word}".strip()
+    while font.getlength(lines[-1]) > width and len(lines[-1]) > 1:  # an id is one long word
+      fits = next(end for end in range(len(lines[-1]) - 1, 0, -1) if end == 1 or font.getlength(lines[-1][:end]) <= width)
+      lines[-1:] = [lines[-1][:fits], lines[-1][fits:]]
   return lines
 
 

@@ -12,6 +12,7 @@ from typing import Sequence
 
 from mppar_tf import flagfiles
 from tfrecord_tools import words
+from tfrecord_tools.plan import SPLITS
 
 
 def verify(folders: Sequence[str]) -> int:
@@ -24,7 +25,7 @@ def verify(folders: Sequence[str]) -> int:
       print(problem if problem.startswith(folder) else f"{folder}: {problem}", file=sys.stderr)
     if not problems:
       splits = records.read_manifest(folder).splits
-      counts = ", ".join(f"{name} {sum(shard.records for shard in shards)}" for name, shards in splits.items())
+      counts = ", ".join(f"{split} {sum(shard.records for shard in splits[split])}" for split in SPLITS if split in splits)
       print(f"{folder}: sound ({counts} records)")
     found += len(problems)
   if found:
@@ -33,7 +34,7 @@ def verify(folders: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with lines of errors that are none
   folders, flags = words.split(sys.argv[1:] if arguments is None else arguments)
 
   def run() -> int:
