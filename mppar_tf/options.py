@@ -258,7 +258,23 @@ class EvaluationOptions(CheckpointOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class CameraOptions(SourceOptions):
+class OverwriteOptions:
+  """What stands in the way."""
+  overwrite: bool = option(False, "Replace what the output's name holds already: a video, frames of the camera, an export; nothing else ever.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions(CheckpointOptions, OverwriteOptions):
+  """What is exported, and where to."""
+  export_dir: str | None = option(None, "Folder of the export; none: saved_models/<protocol>/<method>.")
+  check: str | None = option(None, "Verify this export folder, and do nothing else.")
+  export_frames: int = option(16, "Training frames on which every file is compared with Keras, half from the clips, half from the private set.", low=2)
+  export_height: int = option(0, "Height of the exported network's input in pixels (0: --crop).", low=0)
+  export_width: int = option(0, "Width of the exported network's input in pixels (0: --crop).", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraOptions(SourceOptions, OverwriteOptions):
   """What the camera reads, anonymizes with, and writes."""
   model: str | None = option(None, "Export folder (its manifest.json is checked), or one of its .tflite files.")
   sink: str | None = option(None, "FILE.mp4 or FILE.mov, a folder for PNG frames, or null.")
@@ -267,7 +283,6 @@ class CameraOptions(SourceOptions):
   queue_frames: int = option(4, "Frames that wait at most between decoding, anonymizing and encoding.", low=1)
   image_rate: float = option(25.0, "Frames per second given to a folder of images.", low=0.01)
   quality: int = option(20, "H.264's constant rate factor: 0 lossless, 51 worst.", low=0, high=51)
-  overwrite: bool = option(False, "Replace what the sink's name holds already.")
   keep_partial: bool = option(False, "After a failure keep the anonymized frames written so far, as NAME.partial.")
   manifest_sha256: str | None = option(None, "SHA-256 that the model's manifest.json must have: pins one export, not just a whole one.")
 
