@@ -33,8 +33,8 @@ def extract(folder: str, chosen: options.ExtractOptions) -> int:
   height, width = video.frames[0].shape[:2]
   action = manifest.classes[video.action] if video.action >= 0 else "no action"
   present = ", ".join(name for name in manifest.attributes if video.labels.get(name, 0) > 0) or "no attribute"
-  print(f"{chosen.video}: {video.id} ({action}; {present}), {len(video.frames)} frames of {height * chosen.enlarge}x{width * chosen.enlarge} "
-        f"at {video.fps:g} a second")
+  print(f"{chosen.video}: {video.id} ({action}; {present}), {len(video.frames)} frames of "
+        f"{height * chosen.enlarge}x{width * chosen.enlarge} at {video.fps:g} a second")
   return 0
 
 
@@ -62,7 +62,8 @@ def save(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float, enla
   height, width = (side * enlarge for side in frames[0].shape[:2])
   unfinished = path + ".part"
   with av.open(unfinished, "w", format="mp4") as container:
-    stream = container.add_stream("libx264", rate=fractions.Fraction(fps).limit_denominator(FINEST_RATE), options={"crf": CONSTANT_RATE_FACTOR})
+    rate = fractions.Fraction(fps).limit_denominator(FINEST_RATE)
+    stream = container.add_stream("libx264", rate=rate, options={"crf": CONSTANT_RATE_FACTOR})
     stream.height, stream.width = height, width
     # H.264 halves the colour planes only of even sizes.
     stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
@@ -78,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
   def run() -> int:
     if len(folders) != 1:
-      raise flagfiles.OptionError(f"one folder of records is needed, {len(folders)} given: python -m tfrecord_tools.extract FOLDER --video=clip.mp4")
+      raise flagfiles.OptionError(f"one folder of records is needed, {len(folders)} given: "
+                                  "python -m tfrecord_tools.extract FOLDER --video=clip.mp4")
     return extract(folders[0], flagfiles.read(options.ExtractOptions))
   return flagfiles.main(run, (options.ExtractOptions,), __doc__, arguments=flags)
 

@@ -1,0 +1,86 @@
+"""What an install brings: locks that fit the ranges, every package, and a camera that needs no TensorFlow."""
+
+import functools
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+from typing import Iterator
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ("mppar_tf", "tfrecord_tools")
+
+
+@functools.cache
+def project() -> dict:
+  return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pins(name: str) -> dict[str, str]:
+  lines = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+  wrong = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)]
+  assert not wrong, f"{name}: exact pins only, no addresses: {wrong}"
+  return {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower(): line.partition("==")[2] for line in lines}
+
+
+def requirements(extra: str) -> Iterator[Requirement]:
+  for text in project()["project"]["optional-dependencies"][extra]:
+    requirement = Requirement(text)
+    if requirement.name == "mppar-tf":
+      for nested in requirement.extras:
+        yield from requirements(nested)
+    else:
+      yield requirement
+
+
+@pytest.mark.parametrize("lock, extras", [
+    ("constraints.txt", ("train", "camera", "dev", "beam")),
+    ("constraints-latest.txt", ("latest", "camera", "dev")),
+])
+def test_the_lock_pins_every_dependency_within_its_range(lock, extras):
+  pinned = pins(lock)
+  wanted = [Requirement(text) for text in project()["project"]["dependencies"]] + [one for extra in extras for one in requirements(extra)]
+  wrong = [str(one) for one in wanted if pinned.get(one.name.lower()) is None or not one.specifier.contains(pinned[one.name.lower()])]
+  assert wrong == []
+
+
+def test_every_package_is_installed_and_nothing_else():
+  there = {".".join(path.parent.relative_to(ROOT).parts) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+  assert set(project()["tool"]["setuptools"]["packages"]) == there | {"mppar_tf.configs"}
+  assert [name for name in there if not (ROOT / name.replace(".", "/") / "__init__.py").exists()] == []
+
+
+def test_neither_a_bare_install_nor_the_camera_s_asks_for_tensorflow():
+  named = [Requirement(text).name for text in project()["project"]["dependencies"]] + [one.name for one in requirements("camera")]
+  assert [name for name in named if name.startswith(("tensorflow", "keras"))] == []
+
+
+# ---- without TensorFlow ----
+
+TENSORFLOW_FREE = ("mppar_tf", "mppar_tf.flagfiles", "mppar_tf.options", "mppar_tf.camera")
+NOT_ON_A_CAMERA = ["tensorflow", "keras", "tensorflow_io", "keras_cv", "sklearn", "matplotlib", "cv2"]
+WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({NOT_ON_A_CAMERA}))\n"
+
+
+def run_without_tensorflow(code: str) -> subprocess.CompletedProcess:
+  """Runs code in a Python where TensorFlow, and all else that a camera lacks, cannot be imported."""
+  return subprocess.run([sys.executable, "-c", WITHOUT + code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_python_without_tensorflow_is_one():
+  assert "ImportError" in (told := run_without_tensorflow("import mppar_tf.types").stderr) or "ModuleNotFoundError" in told
+
+
+@pytest.mark.parametrize("module", TENSORFLOW_FREE)
+def test_starts_where_there_is_no_tensorflow(module):
+  done = run_without_tensorflow(f"import {module}")
+  assert done.returncode == 0, done.stderr
+
+
+def test_the_camera_shows_its_help_where_there_is_no_tensorflow():
+  done = run_without_tensorflow("import runpy; sys.argv = ['camera', '--help']; runpy.run_module('mppar_tf.camera', run_name='__main__')")
+  assert done.returncode == 0 and "--source=" in done.stdout, done.stderr
