@@ -4,7 +4,9 @@ Random numbers are drawn before, whatever the labels say, and then used or not: 
 """
 
 import colorsys
-from typing import Mapping, NamedTuple, Sequence
+from typing import Mapping, NamedTuple
+
+import numpy as np
 
 from tfrecord_tools.twin.body import Build
 
@@ -47,8 +49,9 @@ class Outfit(NamedTuple):
   cap: Colour | None
 
 
-def actor(u: Sequence[float], labels: Mapping[str, int]) -> Actor:
+def actor(u: np.ndarray, labels: Mapping[str, int]) -> Actor:
   """The person with the given labels (those of labels.OF_THE_ACTOR are read), from ACTOR_NUMBERS uniform numbers in [0, 1)."""
+  u = u.tolist()  # plain floats: a figure does a thousand small sums with them
 
   def between(i, low, high):
     return low + (high - low) * u[i]
@@ -71,8 +74,9 @@ def actor(u: Sequence[float], labels: Mapping[str, int]) -> Actor:
       belly=1.12 * width if heavy else 0.0, thigh=1.1 * limb, arm=.9 * limb, head=between(9, .95, 1.05))
 
 
-def outfit(u: Sequence[float], labels: Mapping[str, int]) -> Outfit:
+def outfit(u: np.ndarray, labels: Mapping[str, int]) -> Outfit:
   """Clothes and face of a person in one sample with these labels, from OUTFIT_NUMBERS uniform numbers in [0, 1)."""
+  u = u.tolist()
   face = "complete" if labels["complete_face"] else "partial" if labels["partial_face"] else "hidden"
   return Outfit(
       top=colour(u[0], .45 + .45 * u[1], .35 + .55 * u[2]), bottom=colour(u[3], .2 + .5 * u[4], .2 + .45 * u[5]),

@@ -23,7 +23,9 @@ def paint(canvases: Sequence[np.ndarray], shapes: Sequence[Shape], scale: float,
     facing: 1 towards larger x, -1 mirrored.
   """
   unit = 1 << _FRACTION_BITS
-  points = np.stack([point for shape in shapes for point in shape.points], axis=1)  # [T, all points, 2]
+  scale = float(scale)
+  # Not np.stack: it handles each array in Python, and a hundred points of one frame would cost more than their pixels.
+  points = np.concatenate([point for shape in shapes for point in shape.points], axis=1).reshape(len(origins), -1, 2)  # [T, all points, 2]
   fixed = np.rint((points * (facing * scale, scale) + origins[:, None]) * unit).astype(np.int32)
   jobs, start = [], 0
   for shape in shapes:
@@ -58,11 +60,10 @@ def faces(owner: np.ndarray) -> np.ndarray:
 
 def bounding_boxes(masks: np.ndarray) -> np.ndarray:
   """[..., 4] float32, y0, x0, y1, x1 in [0, 1] around the true pixels of masks [..., h, w]; NaN where there is none."""
-  ends = []
-  for axis in (-1, -2):
-    along = masks.any(axis=axis)  # [..., h] or [..., w]
-    length = along.shape[-1]
-    ends.append((along.argmax(axis=-1) / length, 1 - along[..., ::-1].argmax(axis=-1) / length))
-  (top, bottom), (left, right) = ends
-  boxes = np.stack([top, left, bottom, right], axis=-1).astype(np.float32)
-  return np.where(masks.any(axis=(-2, -1))[..., None], boxes, np.float32(np.nan))
+  rows, columns = masks.any(axis=-1), masks.any(axis=-2)  # [..., h], [..., w]
+  (height, width), edges = masks.shape[-2:], np.empty((*masks.shape[:-2], 4), np.float32)
+  for place, along, length in ((0, rows, height), (1, columns, width)):
+    edges[..., place] = along.argmax(axis=-1) / length
+    edges[..., place + 2] = 1 - along[..., ::-1].argmax(axis=-1) / length
+  edges[~rows.any(axis=-1)] = np.nan
+  return edges

@@ -35,8 +35,8 @@ class Rendering(NamedTuple):
   """
   frames: np.ndarray
   body_masks: np.ndarray
-  body_boxes: list[np.ndarray]
   face_masks: np.ndarray
+  body_boxes: list[np.ndarray]
   face_boxes: list[np.ndarray]
 
 
@@ -56,7 +56,8 @@ def render(take: Take, size: int, frames: int) -> Rendering:
   moves = _moves(scene, take.action, frames)
   framing = (_still_framing if take.kind == "image" else _clip_framing)(scene, moves, take.action, edge)
   others = companions(company(scene), take.labels, edge, framing.scale, framing.origins.mean(axis=0))
-  light = scene.uniform(.85, 1.12) * scene.uniform(.96, 1.04, 3)
+  exposure, *balance = scene.random(4)
+  light = _between(.85, 1.12, exposure) * _between(.96, 1.04, np.array(balance))  # [3]
   backstage = backdrop(layout(scene), texture, edge, margin, bool(take.labels["landmark"]))
 
   owners = _place(backstage, others, margin)
@@ -68,17 +69,21 @@ def render(take: Take, size: int, frames: int) -> Rendering:
   paint(canvases, shapes, framing.scale, framing.origins + margin - corners, framing.facing)
 
   small = np.stack([shrink(canvas, size) for canvas in canvases])  # [T, H, W, 4]
-  seen = small[..., 3:]
+  owner = small[..., 3][:, None]  # [T, 1, H, W]
   if owners is not None:
-    hidden = bodies(seen)
     behind = np.stack([shrink(owners[y:y + edge, x:x + edge], size) for x, y in corners])  # [T, H, W, others]
-    seen = np.concatenate([seen, np.where(hidden, np.uint8(0), behind)], axis=-1)
-  return Rendering(_sensor(texture, light, small[..., :3]), *_truth(bodies(seen)), *_truth(faces(seen)))
+    owner = np.concatenate([owner, np.where(bodies(owner), np.uint8(0), np.moveaxis(behind, -1, 1))], axis=1)  # [T, persons, H, W]
+  return Rendering(_sensor(texture, light, small[..., :3]), *_truth(owner))
+
+
+def _between(low, high, share):
+  return low + (high - low) * share
 
 
 def _moves(rng, action, frames):
-  start, cadence, amplitude = rng.random(), rng.uniform(*CYCLES_PER_SECOND), rng.uniform(.85, 1.08)
-  return poses(action, start + cadence / FRAMES_PER_SECOND * np.arange(frames), amplitude)  # [T, 10]
+  start, cadence, amplitude = rng.random(3)
+  phase = start + _between(*CYCLES_PER_SECOND, cadence) / FRAMES_PER_SECOND * np.arange(frames)
+  return poses(action, phase, _between(.85, 1.08, amplitude))  # [T, 10]
 
 
 def _skeleton(moves):
@@ -88,9 +93,10 @@ def _skeleton(moves):
 
 def _clip_framing(rng, moves, action, edge):
   """The whole person, standing low in the frame; a walker crosses it."""
-  scale, facing = edge * rng.uniform(.62, .76), -1 if rng.random() < .5 else 1
-  x, y = edge * rng.uniform(.43, .57), edge * rng.uniform(.88, .95)
-  pace = facing * rng.uniform(.010, .025) if action == "walk" else rng.uniform(-.008, .008)
+  u = rng.random(5)
+  scale, facing = edge * _between(.62, .76, u[0]), -1 if u[1] < .5 else 1
+  x, y = edge * _between(.43, .57, u[2]), edge * _between(.88, .95, u[3])
+  pace = facing * _between(.010, .025, u[4]) if action == "walk" else _between(-.008, .008, u[4])  # of the frame's width, a frame
   extent = np.concatenate([joint[:, 0] for joint in _skeleton(moves)[:3]])
   x -= facing * scale * (extent.min() + extent.max()) / 2
   steps = np.arange(len(moves)) - (len(moves) - 1) / 2
@@ -100,8 +106,9 @@ def _clip_framing(rng, moves, action, edge):
 
 def _still_framing(rng, moves, action, edge):
   """Closer, the upper body in the middle, the head always inside."""
-  scale, facing = edge * rng.uniform(.80, 1.25), -1 if rng.random() < .5 else 1
-  aim = edge * rng.uniform((.44, .42), (.56, .54))
+  u = rng.random(4)
+  scale, facing = edge * _between(.80, 1.25, u[0]), -1 if u[1] < .5 else 1
+  aim = edge * np.array([_between(.44, .56, u[2]), _between(.42, .54, u[3])])
   joints = _skeleton(moves)
   mirror = np.array([facing, 1])
   origin = aim - scale * mirror * (joints.head[0] + joints.hip[0]) / 2
@@ -114,19 +121,21 @@ def _place(backstage, others, margin):
   owners = []
   for someone in others:
     paint([backstage], someone.shapes, someone.scale, (someone.origin + margin)[None], someone.facing)
-    owner = backstage[..., 3].copy()
-    backstage[..., 3] = 0
+    owner = cv2.extractChannel(backstage, 3)
     if owner.any():
+      backstage[..., 3] = 0
+      free = ~bodies(owner)
       for earlier in owners:
-        earlier[bodies(owner)] = 0
+        earlier *= free
       owners.append(owner)
-  return np.dstack(owners) if owners else None
+  return cv2.merge(owners) if owners else None
 
 
-def _truth(masks):
-  """The union of masks [T, H, W, persons] as uint8 {0, 255} [T, H, W], and each frame's boxes."""
-  boxes = bounding_boxes(np.moveaxis(masks, -1, 1))  # [T, persons, 4]
-  return masks.any(axis=-1).astype(np.uint8) * 255, [rows[~np.isnan(rows[:, 0])] for rows in boxes]
+def _truth(owner):
+  """Masks of bodies and of faces, then boxes of bodies and of faces, from who owns which pixel: uint8 [T, persons, H, W]."""
+  masks = np.stack([bodies(owner), faces(owner)])  # [2, T, persons, H, W]
+  boxes = ([rows[~np.isnan(rows[:, 0])] for rows in of_all] for of_all in bounding_boxes(masks))
+  return *(masks.any(axis=2).astype(np.uint8) * 255), *boxes
 
 
 def _sensor(texture, light, pixels):

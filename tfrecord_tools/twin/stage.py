@@ -41,13 +41,10 @@ def backdrop(plan: Layout, texture: np.random.Generator, edge: int, margin: int,
   u = plan.surfaces
   wall, floor = colour(u[0], .05 + .35 * u[1], .40 + .45 * u[2]), colour(u[3], .1 + .3 * u[4], .30 + .40 * u[5])
   horizon = margin + round(edge * (.64 + .14 * u[6]))
-  coarse = cv2.resize(13 * plan.blotches, (whole // 3, whole // 3), interpolation=cv2.INTER_CUBIC)
-  coarse += 6 * texture.standard_normal((whole // 3, whole // 3, 1), dtype=np.float32)
-  relief = cv2.resize(np.dstack([coarse, np.zeros_like(coarse[..., :1])]), (whole, whole), interpolation=cv2.INTER_LINEAR)  # [h, w, 4]
-  relief[:horizon] += np.float32((*wall, 0))
-  relief[horizon:] *= .5
-  relief[horizon:] += np.float32((*floor, 0))
-  picture = np.clip(relief, 0, 255, out=relief).astype(np.uint8)
+  relief = cv2.resize(13 * plan.blotches, (whole // 3, whole // 3), interpolation=cv2.INTER_CUBIC)
+  relief += 6 * texture.standard_normal((whole // 3, whole // 3, 1), dtype=np.float32)
+  picture = _surface(relief, wall, whole)
+  picture[horizon:] = _surface(.5 * relief, floor, whole)[horizon:]
   for x, y, width, height, hue, saturation, value in plan.clutter:
     left, top = int(x * whole), int(y * whole)
     shade = colour(hue, .1 + .45 * saturation, .25 + .6 * value)
@@ -55,6 +52,13 @@ def backdrop(plan: Layout, texture: np.random.Generator, edge: int, margin: int,
   if landmark:
     _landmark(picture, plan, edge, margin, horizon)
   return picture
+
+
+def _surface(relief, paint, whole):
+  """A colour with some relief, uint8 [whole, whole, 4]."""
+  coarse = np.zeros((*relief.shape[:2], 4), np.uint8)
+  coarse[..., :3] = np.clip(relief + np.float32(paint), 0, 255)
+  return cv2.resize(coarse, (whole, whole), interpolation=cv2.INTER_LINEAR)
 
 
 def _landmark(picture, plan, edge, margin, foot):
