@@ -34,6 +34,9 @@ class Checkpoints:
     self._variables = {name: [v.value for v in group] for name, group in variables.items()}
 
   def _tracker(self, groups: Sequence[str] | None = None) -> tf.train.Checkpoint:
+    unknown = sorted(set(groups or ()) - set(self._variables))
+    if unknown:
+      raise CheckpointError(f"variables of {', '.join(unknown)} are not among {', '.join(self._variables)}")
     chosen = {name: group for name, group in self._variables.items() if groups is None or name in groups}
     return tf.train.Checkpoint(groups={name.replace("/", "."): list(group) for name, group in chosen.items() if group})
 
@@ -98,14 +101,15 @@ class Checkpoints:
     """Reads variables (of `groups`, default all) and returns the saved state.
 
     Raises:
-      CheckpointError: the checkpoint holds other networks than this run.
+      CheckpointError: the checkpoint holds other networks than this run, or is damaged; a group that nobody knows.
     """
+    tracker = self._tracker(groups)
     try:
-      status = self._tracker(groups).read(str(folder / "variables"))
-      status.assert_existing_objects_matched() if groups else status.assert_consumed()
+      status = tracker.read(str(folder / "variables"))
+      status.assert_existing_objects_matched().expect_partial() if groups else status.assert_consumed()
       return json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-      raise CheckpointError(f"{folder} does not fit this run's networks: {' '.join(str(error).split())[:200]}") from error
+    except (AssertionError, ValueError, IndexError, OSError, tf.errors.OpError) as error:  # IndexError: TensorFlow's word for a truncated file
+      raise CheckpointError(f"{folder} is damaged or does not fit this run's networks: {' '.join(str(error).split())[:200]}") from error
 
 
 def _sync(path: pathlib.Path) -> None:

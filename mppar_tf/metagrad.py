@@ -33,11 +33,15 @@ class MetaGradient(NamedTuple):
 
 
 def gradient(loss: Loss, phi: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
-  """This replica's share of grad loss(phi), the loss and its log."""
+  """This replica's share of grad loss(phi), the loss and its log. Raises ValueError where no gradient reaches a parameter."""
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(phi)
     value, log = loss(phi)
-  return tape.gradient(value, phi, unconnected_gradients="zero"), value, log
+  gradients = tape.gradient(value, phi)
+  missing = [f"{i} {tuple(p.shape)}" for i, (p, g) in enumerate(zip(phi, gradients)) if g is None]
+  if missing:
+    raise ValueError(f"no gradient reaches parameter {', '.join(missing)} of {len(phi)}")
+  return gradients, value, log
 
 
 def meta_gradient(support: Loss, query: Loss, phi: Sequence[tf.Tensor], *, alpha: float, mode: str = "exact") -> MetaGradient:
@@ -66,12 +70,12 @@ def meta_gradient(support: Loss, query: Loss, phi: Sequence[tf.Tensor], *, alpha
     g_support, support_loss, support_log = gradient(support, phi)
   step = replica.total(g_support)
 
-  virtual_phi = phi if mode == "joint" else [p - tf.cast(alpha, p.dtype) * g for p, g in zip(phi, step)]
+  virtual_phi = phi if mode == "joint" else [p - alpha * g for p, g in zip(phi, step)]
   g_query, query_loss, query_log = gradient(query, virtual_phi)
   g_query = replica.total(g_query)
 
   combined = [s + q for s, q in zip(step, g_query)]
   if mode == "exact":
     hvp = meta_tape.gradient(g_support, phi, output_gradients=g_query, unconnected_gradients="zero")  # H_s * g_q, a local share
-    combined = [c - tf.cast(alpha, h.dtype) * h for c, h in zip(combined, replica.total(hvp))]
+    combined = [c - alpha * h for c, h in zip(combined, replica.total(hvp))]
   return MetaGradient(combined, step, g_query, support_loss, query_loss, support_log, query_log)

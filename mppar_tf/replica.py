@@ -42,7 +42,7 @@ def apply(optimizer, gradients, variables, *, clip_norm: float = 0.0, summed: bo
   gradients = gradients if summed else total(gradients)
   norm = tf.linalg.global_norm(gradients)
   if clip_norm:
-    gradients, _ = tf.clip_by_global_norm(gradients, tf.cast(clip_norm, norm.dtype), use_norm=norm)
+    gradients, _ = tf.clip_by_global_norm(gradients, tf.constant(clip_norm, norm.dtype), use_norm=norm)
   replicas = tf.cast(count(), norm.dtype)
   optimizer.apply_gradients([(g / replicas, v) for g, v in zip(gradients, variables)])
   return norm

@@ -158,5 +158,5 @@ class Schedule:
       raise ValueError(f"the saved gate knows attackers {sorted(state['attacker_accuracy'])}, this run has {sorted(self._attackers)}")
     self._state = {**state, "counts": collections.Counter(state["counts"]), "reasons": collections.Counter(state["reasons"]),
                    "attacker_accuracy": dict(state["attacker_accuracy"]), "seen": list(state["seen"]), "pending": list(state["pending"])}
-    if not all(math.isfinite(v) for v in self._state["attacker_accuracy"].values()):
+    if not all(math.isfinite(v) for v in (self._state["action_accuracy"], *self._state["attacker_accuracy"].values())):
       raise ValueError("the saved gate holds an accuracy that is not finite")

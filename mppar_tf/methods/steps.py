@@ -140,6 +140,6 @@ def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model, attackers: 
       hits, _ = objectives.privacy_hits(task, privacy_logits, private.labels)
       log = {"action_loss": action_loss, "privacy_loss": privacy_loss, "privacy_accuracy": hits / answers,
              "action_accuracy": objectives.action_hits(action_logits, clips.action) / clip_count}
-      return action_loss - tf.cast(gamma, dtype) * privacy_loss, log
+      return action_loss - gamma * privacy_loss, log
     return at
   return loss

@@ -1,0 +1,217 @@
+"""Checkpoints are whole or absent: kills at every moment, the last K and the best, other networks."""
+
+import json
+import os
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mppar_tf import checkpoints, learning_rates, loop
+from mppar_tf.checkpoints import CheckpointError, Checkpoints
+
+
+def network(seed=0, units=3, name="dense"):
+  keras.utils.set_random_seed(seed)
+  return keras.Sequential([keras.Input([2]), keras.layers.Dense(units, name=name), keras.layers.BatchNormalization()])
+
+
+class Game:
+  """What `loop.variables_of` reads of a method."""
+
+  def __init__(self, seed=0, units=3, names=("f_d", "attacker/p")):
+    self.models = {name: network(seed + i, units) for i, name in enumerate(names)}
+    self.optimizers = {name: learning_rates.adam(learning_rates.shaped(1e-2, 0, "constant"), model.trainable_variables) for name, model in self.models.items()}
+
+  def train(self, steps=1):
+    for _ in range(steps):
+      for name, model in self.models.items():
+        self.optimizers[name].apply_gradients([(tf.random.normal(v.shape), v) for v in model.trainable_variables])
+        model(tf.random.normal([4, 2]), training=True)
+
+  def variables(self):
+    return loop.variables_of(self)
+
+  def values(self):
+    return {name: [keras.ops.convert_to_numpy(v) for v in group] for name, group in self.variables().items()}
+
+
+def same(one, other):
+  return one.keys() == other.keys() and all(np.array_equal(a, b) for name in one for a, b in zip(one[name], other[name], strict=True))
+
+
+def saved(folder, steps=(1,), keep=3, game=None):
+  game = game or Game()
+  store = Checkpoints(folder, game.variables(), keep)
+  for step in steps:
+    game.train()
+    store.save(step, {"schedule": {"turn": step}, "positions": {"clips": 10 * step}})
+  return game, store
+
+
+def test_everything_comes_back(tmp_path):
+  """Weights, BatchNorm statistics, Adam's slots and iterations, and the state."""
+  game, store = saved(tmp_path, steps=(1, 2, 3))
+  other = Game(seed=50)
+  assert not same(game.values(), other.values())
+  state = Checkpoints(tmp_path, other.variables()).restore(store.find("last"))
+  assert same(game.values(), other.values())
+  assert state == {"step": 3, "schedule": {"turn": 3}, "positions": {"clips": 30}}
+  assert int(other.optimizers["f_d"].iterations) == 3
+  assert float(np.abs(other.values()["model/f_d"][4]).max()) > 0  # moving mean
+
+
+def test_every_checkpoint_holds_its_own_moment(tmp_path):
+  game = Game()
+  store, moments = Checkpoints(tmp_path, game.variables()), {}
+  for step in (1, 2, 3):
+    game.train()
+    moments[step] = game.values()
+    store.save(step, {})
+  for step in (1, 3, 2):
+    store.restore(tmp_path / f"step-{step:09d}")
+    assert same(game.values(), moments[step])
+
+
+def test_chosen_groups_leave_the_others_alone(tmp_path):
+  game, store = saved(tmp_path)
+  other = Game(seed=50)
+  before = other.values()
+  Checkpoints(tmp_path, other.variables()).restore(store.find("last"), groups=["model/f_d"])
+  after = other.values()
+  assert same({"f": after["model/f_d"]}, {"f": game.values()["model/f_d"]})
+  assert same({k: v for k, v in after.items() if k != "model/f_d"}, {k: v for k, v in before.items() if k != "model/f_d"})
+
+
+def test_a_group_that_nobody_knows_is_an_error(tmp_path):
+  _, store = saved(tmp_path)
+  with pytest.raises(CheckpointError, match="f_x.*model/f_d"):
+    store.restore(store.find("last"), groups=["model/f_x"])
+
+
+def test_the_last_ones_and_the_best_stay(tmp_path):
+  game = Game()
+  store = Checkpoints(tmp_path, game.variables(), keep=2)
+  for step in range(1, 8):
+    if step in (2, 3):
+      store.mark_best(step, score=step / 10)
+    store.save(step, {})
+  assert store.steps() == [3, 6, 7]
+  assert (store.best(), store.best_score()) == (3, 0.3)
+  assert store.find("best").name == "step-000000003" and store.find("last").name == "step-000000007"
+
+
+def test_a_named_checkpoint_stays_for_ever(tmp_path):
+  _, store = saved(tmp_path, steps=(), keep=1)
+  store.save(1, {}, checkpoints.INITIALISED)
+  for step in (2, 3, 4):
+    store.save(step, {})
+  assert store.steps() == [4]
+  assert json.loads((store.find("initialised") / "state.json").read_text())["step"] == 1
+
+
+def test_without_checkpoints_it_is_told(tmp_path):
+  store = Checkpoints(tmp_path / "none", Game().variables())
+  assert (store.steps(), store.best(), store.best_score()) == ([], None, float("-inf"))
+  for which in ("last", "best", "initialised"):
+    with pytest.raises(CheckpointError, match=f"no {which} checkpoint in .*none"):
+      store.find(which)
+
+
+def test_the_best_counts_only_once_it_is_whole(tmp_path):
+  """A kill between mark and save: the step is repeated and marked again."""
+  _, store = saved(tmp_path)
+  store.mark_best(2, 0.9)
+  assert (store.best(), store.best_score()) == (None, float("-inf"))
+  store.save(2, {})
+  assert (store.best(), store.best_score()) == (2, 0.9)
+
+
+@pytest.mark.parametrize("moment", ["variables", "state", "sync", "rename"])
+def test_a_save_that_dies_leaves_the_one_before(tmp_path, monkeypatch, moment):
+  game, store = saved(tmp_path)
+  before = game.values()
+  game.train()
+
+  def die(*_, **__):
+    raise KeyboardInterrupt
+  with monkeypatch.context() as killed:
+    if moment == "variables":
+      killed.setattr(tf.train.Checkpoint, "write", die)
+    elif moment == "state":
+      killed.setattr(json, "dumps", die)
+    else:
+      killed.setattr(os, {"sync": "fsync", "rename": "replace"}[moment], die)
+    with pytest.raises(KeyboardInterrupt):
+      store.save(2, {})
+  assert store.steps() == [1]
+  fresh = Game(seed=50)
+  store = Checkpoints(tmp_path, fresh.variables())
+  store.restore(store.find("last"))
+  assert same(fresh.values(), before)
+  store.save(2, {})
+  assert store.steps() == [1, 2]
+  assert not list(tmp_path.glob(".part-step*"))
+
+
+def test_what_a_killed_save_left_behind_is_no_checkpoint_and_is_written_over(tmp_path):
+  game, store = saved(tmp_path)
+  shutil.copytree(tmp_path / "step-000000001", tmp_path / ".part-step-000000002")
+  (tmp_path / ".part-step-000000002" / "state.json").write_text("{")
+  (tmp_path / "step-000000003").mkdir()
+  assert store.steps() == [1]
+  game.train()
+  store.save(2, {"fresh": True})
+  assert store.restore(store.find("last")) == {"step": 2, "fresh": True}
+
+
+def test_a_step_that_is_saved_already_is_left_alone(tmp_path):
+  game, store = saved(tmp_path)
+  moment = game.values()
+  game.train()
+  store.save(1, {"other": 1})
+  assert "other" not in store.restore(store.find("last"))
+  assert same(game.values(), moment)
+
+
+@pytest.mark.parametrize("other, why", [
+    (dict(units=4), "shape"), (dict(names=("f_d",)), "fewer"), (dict(names=("f_d", "attacker/p", "attacker/q")), "more"), (dict(names=("f_d", "attacker/q")), "named")],
+    ids=lambda value: value if isinstance(value, str) else "")
+def test_other_networks_are_refused(tmp_path, other, why):
+  _, store = saved(tmp_path)
+  with pytest.raises(CheckpointError, match="step-000000001 is damaged or does not fit this run's networks"):
+    Checkpoints(tmp_path, Game(**other).variables()).restore(store.find("last"))
+
+
+@pytest.mark.parametrize("damage", ["torn", "gone", "flipped"])
+@pytest.mark.parametrize("broken", ["variables.index", "variables.data-00000-of-00001", "state.json"])
+def test_a_damaged_file_is_told_in_one_line(tmp_path, broken, damage):
+  _, store = saved(tmp_path)
+  folder = store.find("last")
+  content = (folder / broken).read_bytes()
+  if damage == "gone":
+    (folder / broken).unlink()
+  elif damage == "torn":
+    (folder / broken).write_bytes(content[:len(content) // 2])
+  else:
+    (folder / broken).write_bytes(content[:9] + bytes([content[9] ^ 0xFF]) + content[10:])
+  with pytest.raises(CheckpointError, match="step-000000001") as caught:
+    store.restore(folder)
+  assert "\n" not in str(caught.value)
+
+
+def test_replicas_are_saved_once_and_all_restored(tmp_path, two_replicas):
+  with two_replicas.scope():
+    game, other = Game(), Game(seed=50)
+  store = Checkpoints(tmp_path, game.variables())
+  store.save(1, {})
+  Checkpoints(tmp_path, other.variables()).restore(store.find("last"))
+  for name, group in other.variables().items():
+    for variable, wanted in zip(group, game.variables()[name], strict=True):
+      for local in two_replicas.experimental_local_results(variable.value):
+        np.testing.assert_array_equal(local, two_replicas.experimental_local_results(wanted.value)[0])
+  single = Game(seed=60)
+  Checkpoints(tmp_path, single.variables()).restore(store.find("last"))
+  assert same(single.values(), other.values())

@@ -1,0 +1,85 @@
+"""Tiny games for the tests of the core: options, networks, random batches, and what is compared between variables."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mppar_tf import options
+from mppar_tf.methods.contract import Networks
+from mppar_tf.models.anonymizers import ANONYMIZERS
+from mppar_tf.models.attackers import ATTACKERS
+from mppar_tf.models.recognizers import RECOGNIZERS
+from mppar_tf.types import Batch, Clips, Episode, Private
+
+CLASSES, ATTRIBUTES, FRAMES, CROP = 3, 4, 4, 8
+TRAINING_ATTACKERS = ("mobilenet_v2_0.35", "mobilenet_v2_0.5")
+
+
+def settings(**changes) -> options.TrainOptions:
+  """A game of a few steps, with rates at which one step shows. The gate's thresholds cannot be reached: its bounds rule."""
+  tiny = options.TrainOptions(
+      max_steps=4, reconstruction_steps=2, reconstruction_lr=2e-3, action_steps=2, action_lr=3e-3, action_anonymizer_lr=5e-4, attacker_init_steps=2,
+      attacker_init_lr=4e-3, gamma=0.7, alpha=0.05, beta=1e-3, sets_every=2, recognizer_lr=6e-4, attacker_lr=7e-4, action_threshold=1.0,
+      attacker_threshold=1.0, min_recognizer_steps=1, max_recognizer_steps=2, max_attacker_rounds=1, gate_smoothing=0.5, action_batch=2, privacy_batch=4,
+      recognizer_batch=4, attacker_batch=4)
+  return dataclasses.replace(tiny, **changes)
+
+
+def networks(anonymizer="johnson", recognizer="c3d", attackers=TRAINING_ATTACKERS, task="attributes", outputs=ATTRIBUTES, dropout=0.0) -> Networks:
+  """The networks of the tables at size tiny; equal for equal arguments."""
+  return Networks(
+      ANONYMIZERS[anonymizer](size="tiny", seed=1),
+      RECOGNIZERS[recognizer](classes=CLASSES, frames=FRAMES, crop=CROP, size="tiny", dropout=dropout, seed=2),
+      {name: ATTACKERS[name](outputs=outputs, crop=CROP, size="tiny", seed=3 + i) for i, name in enumerate(attackers)}, task)
+
+
+def shake(models, seed=0) -> None:
+  """Moves norms' statistics, scales and shifts off 0 and 1, where a mistake could hide."""
+  rng = np.random.default_rng(seed)
+  for model in models:
+    for variable in model.weights:
+      if len(variable.shape) == 1:
+        variable.assign(variable + rng.uniform(0.05, 0.3, variable.shape))
+
+
+def clips(rng: np.random.Generator, batch=2) -> Clips:
+  return Clips(_frames(rng, batch, FRAMES), tf.constant(rng.integers(0, CLASSES, batch), tf.int32))
+
+
+def private(rng: np.random.Generator, batch=4, frames=1, missing=0.3, task="attributes", outputs=ATTRIBUTES) -> Private:
+  """Frames and labels; a share `missing` of the attributes' labels is NA, never all of them."""
+  if task == "identity":
+    return Private(_frames(rng, batch, frames), tf.constant(rng.integers(0, outputs, [batch, 1]), tf.int32))
+  labels = np.where(rng.random([batch, outputs]) < missing, -1, rng.integers(0, 2, [batch, outputs]))
+  labels[0, 0] = 1
+  return Private(_frames(rng, batch, frames), tf.constant(labels, tf.int32))
+
+
+def episode(seed=0, support_attacker=0, query_attacker=1, **of_private) -> Episode:
+  rng = np.random.default_rng(seed)
+  support, query = (Batch(clips(rng), private(rng, **of_private)) for _ in range(2))
+  return Episode(support, query, tf.constant(support_attacker, tf.int32), tf.constant(query_attacker, tf.int32))
+
+
+def batch_of(role: str, seed=0, **of_private):
+  """What the update of a role reads."""
+  rng = np.random.default_rng(seed)
+  if role == "anonymizer":
+    return episode(seed, **of_private)
+  if role == "reconstruction":
+    return Batch(clips(rng), private(rng, **of_private))
+  return private(rng, **of_private) if role.startswith("attacker/") else clips(rng, 4)
+
+
+def _frames(rng, batch, frames):
+  return tf.constant(rng.random([batch, frames, CROP, CROP, 3]), keras.config.floatx())
+
+
+def values(variables) -> list[np.ndarray]:
+  return [keras.ops.convert_to_numpy(v.value) for v in variables]
+
+
+def flat(tensors) -> np.ndarray:
+  return np.concatenate([np.ravel(t) for t in tensors])
