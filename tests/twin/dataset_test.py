@@ -9,7 +9,7 @@ import pytest
 
 from tfrecord_tools.twin import dataset
 from tfrecord_tools.twin.labels import ATTRIBUTES, OF_THE_ACTOR
-from tfrecord_tools.twin.seeds import SPLITS
+from tfrecord_tools.twin.seeds import SPLITS, stream
 
 CLIPS, IMAGES = dataset.Twin("video"), dataset.Twin("image")
 
@@ -90,6 +90,14 @@ def test_what_the_twin_cannot_render_is_told_with_value_and_choices(arguments, m
 def test_a_sample_outside_of_the_benchmark_is_an_error(split, index, message):
   with pytest.raises(ValueError, match=message):
     dataset.take(CLIPS, split, index)
+
+
+@pytest.mark.parametrize("arguments,message", (((-1, "video", "train", "actor", 0), "seed -1"), ((0, "sound", "train", "actor", 0), "video, image"),
+                                                ((0, "video", "dev", "actor", 0), "train, validation, test"),
+                                                ((0, "video", "train", "weather", 0), "'weather' is not one of actor, ")))
+def test_a_stream_of_something_unknown_is_an_error(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    stream(*arguments)
 
 
 def test_samples_are_records_and_go_on_from_any_place():

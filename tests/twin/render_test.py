@@ -31,7 +31,7 @@ def _grown(mask, pixels=2):
 
 
 def _seen_through(changed, shown):
-  """The share of a body's inner pixels that changed: next to none, where something changes behind it (a gap of half a pixel is masked too)."""
+  """The share of a body's inner pixels that changed: next to none where something changes behind it (gaps of half a pixel are masked)."""
   inside = cv2.erode(shown.body_masks[0], np.ones((5, 5), np.uint8)) > 0
   return changed[inside].mean()
 

@@ -57,7 +57,9 @@ def actor(u: np.ndarray, labels: Mapping[str, int]) -> Actor:
     return low + (high - low) * u[i]
 
   skin_value = between(0, .36, .50) if labels["color"] else between(0, .84, .97)
-  skin_hue, skin_saturation = (between(1, .112, .132), between(2, .50, .60)) if labels["race"] else (between(1, .0, .025), between(2, .42, .50))
+  olive = labels["race"]
+  skin_hue = between(1, .112, .132) if olive else between(1, .0, .025)
+  skin_saturation = between(2, .50, .60) if olive else between(2, .42, .50)
   if labels["hair_color"]:
     hair = colour(between(3, .05, .135), between(4, .75, .92), between(5, .80, .95))
   else:
@@ -68,8 +70,8 @@ def actor(u: np.ndarray, labels: Mapping[str, int]) -> Actor:
   width = between(6, .145, .170) if heavy else between(6, .072, .088)
   limb = between(7, .092, .108) if heavy else between(7, .050, .060)
   return Actor(
-      skin=colour(skin_hue, skin_saturation, skin_value), hair=hair, long_hair=bool(female), skirted=bool(female), brows=bool(labels["race"]),
-      tattooed=bool(labels["tattoo"]), aged=bool(labels["age"]),
+      skin=colour(skin_hue, skin_saturation, skin_value), hair=hair, long_hair=bool(female), skirted=bool(female),
+      brows=bool(labels["race"]), tattooed=bool(labels["tattoo"]), aged=bool(labels["age"]),
       build=Build(shoulder=width * (.88 if female else 1.12), hip=width * .95, stoop=between(8, .26, .36) * labels["age"]),
       belly=1.12 * width if heavy else 0.0, thigh=1.1 * limb, arm=.9 * limb, head=between(9, .95, 1.05))
 

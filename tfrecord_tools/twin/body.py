@@ -1,4 +1,4 @@
-"""From poses to joints: lengths in body heights, x towards the side that the person faces, y downwards, the ground at y = 0 under the hips."""
+"""From poses to joints: in body heights, x towards the side that the person faces, y downwards, the origin on the ground under the hips."""
 
 from typing import NamedTuple
 

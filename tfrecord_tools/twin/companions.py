@@ -29,17 +29,17 @@ class Company(NamedTuple):
   """Random numbers in [0, 1) that settle who is there, how they look and where they stand."""
   actors: np.ndarray   # [4, ACTOR_NUMBERS]: the partner, then the group
   outfit: np.ndarray   # [OUTFIT_NUMBERS], the partner's
-  partner: np.ndarray  # [3]
+  partner: np.ndarray  # [2]
   group: np.ndarray    # [3]
   places: np.ndarray   # [4]
   ball: np.ndarray     # [2]
 
 
 def company(rng: np.random.Generator) -> Company:
-  return Company(*(rng.random(shape) for shape in ((4, appearance.ACTOR_NUMBERS), appearance.OUTFIT_NUMBERS, 3, 3, 4, 2)))
+  return Company(*(rng.random(shape) for shape in ((4, appearance.ACTOR_NUMBERS), appearance.OUTFIT_NUMBERS, 2, 3, 4, 2)))
 
 
-def companions(numbers: Company, labels: Mapping[str, int], edge: int, scale: float, centre: np.ndarray) -> list[Placed]:
+def companions(numbers: Company, labels: Mapping[str, int], edge: int, scale: float, centre: np.ndarray, facing: int) -> list[Placed]:
   """Everybody and everything beside the main person, the farthest first.
 
   Args:
@@ -48,9 +48,10 @@ def companions(numbers: Company, labels: Mapping[str, int], edge: int, scale: fl
     edge: width and height of a frame in pixels.
     scale: pixels of the main person's height.
     centre: [2] pixels (x, y) of the main person's place on the ground.
+    facing: 1 where the main person faces larger x, else -1.
   """
   group = _group(numbers, labels, edge, scale) if labels["social_relationship"] else []
-  partner = [_partner(numbers, labels, edge, scale, centre)] if labels["personal_relationship"] else []
+  partner = [_partner(numbers, labels, edge, scale, centre, facing)] if labels["personal_relationship"] else []
   return group + partner + ([_ball(numbers, edge, scale, centre)] if labels["sports"] else [])
 
 
@@ -68,12 +69,12 @@ def _group(numbers, labels, edge, scale):
           for own, place in zip(numbers.actors[1:], places)]
 
 
-def _partner(numbers, labels, edge, scale, centre):
+def _partner(numbers, labels, edge, scale, centre, facing):
   actor, outfit = appearance.actor(numbers.actors[0], labels), appearance.outfit(numbers.outfit, labels)
-  side, gap, share = -1 if numbers.partner[0] < .5 else 1, .30 + .06 * numbers.partner[1], .92 + .08 * numbers.partner[2]
-  x = centre[0] + side * scale * (gap + .6 * actor.build.shoulder)
+  gap, share = .30 + .06 * numbers.partner[0], .92 + .08 * numbers.partner[1]
+  x = centre[0] - facing * scale * (gap + .6 * actor.build.shoulder)  # behind the back: most actions need the room in front
   y = max(centre[1], share * scale)  # the partner's head stays in the picture when the main person lies low
-  return Placed(_still(_EMBRACING, actor, outfit), share * scale, np.array([min(max(x, .12 * edge), .88 * edge), y]), -side)
+  return Placed(_still(_EMBRACING, actor, outfit), share * scale, np.array([min(max(x, .12 * edge), .88 * edge), y]), facing)
 
 
 def _ball(numbers, edge, scale, centre):

@@ -98,7 +98,8 @@ def fields(twin: Twin, split: str, index: int) -> dict[str, Any]:
   subject = _actor_name(twin, split, scene.actor)
   shared = {"id": f"{twin.kind}_{split}_{index:05d}", "labels": privacy.regroup(scene.labels, privacy.grouping(twin.grouping)),
             "subject": subject, "group": subject}
-  truth = {"face_boxes": shown.face_boxes, "body_boxes": shown.body_boxes, "face_masks": list(shown.face_masks), "body_masks": list(shown.body_masks)}
+  truth = {"face_boxes": shown.face_boxes, "body_boxes": shown.body_boxes,
+           "face_masks": list(shown.face_masks), "body_masks": list(shown.body_masks)}
   if twin.kind == "image":
     return {**shared, "pixels": shown.frames[0], **{name: values[0] for name, values in truth.items()}}
   return {**shared, "frames": list(shown.frames), "fps": FRAMES_PER_SECOND, "action": CLASSES.index(scene.action), **truth}

@@ -18,7 +18,8 @@ NOBODY, BODY, FACE = 0, 128, 255  # whose pixel a shape makes; far enough apart 
 class Shape(NamedTuple):
   """A stroke (two points), a disc (one) or a filled polygon (three or more).
 
-  Each of `points` is [T, 2] in body heights; `width` is a stroke's thickness or a disc's radius in body heights; `owner` is NOBODY, BODY or FACE.
+  Each of `points` is [T, 2] in body heights; `width` is a stroke's thickness or a disc's radius in body heights; `owner` is NOBODY, BODY
+  or FACE.
   """
   points: tuple[np.ndarray, ...]
   width: float

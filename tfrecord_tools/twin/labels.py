@@ -1,6 +1,6 @@
 """What is private in the twin: 14 binary attributes, their prevalences and correlations, and the groupings of the two benchmarks.
 
-Every attribute but the roots hangs on at most one other, so that the asked correlation is met exactly in expectation. None hangs on the action.
+An attribute hangs on at most one other, so that the asked correlation is met exactly in expectation. None hangs on the action.
 """
 
 import math
@@ -59,7 +59,8 @@ def _as_rendered(*names: str) -> dict[str, tuple[str, ...]]:
 
 GROUPINGS = {
     "vispr": Grouping(
-        known=_as_rendered("color", "gender", "complete_face", "partial_face", "semi_nudity", "personal_relationship", "social_relationship"),
+        known=_as_rendered("color", "gender", "complete_face", "partial_face", "semi_nudity", "personal_relationship",
+                           "social_relationship"),
         novel=_as_rendered("race", "hair_color", "age", "tattoo", "weight", "sports", "landmark")),
     "hmdb51": Grouping(
         known={"skin_color": ("color",), "nudity": ("semi_nudity",), "relationship": ("personal_relationship", "social_relationship")},

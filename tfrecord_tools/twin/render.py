@@ -55,7 +55,7 @@ def render(take: Take, size: int, frames: int) -> Rendering:
   outfit = appearance.outfit(scene.random(appearance.OUTFIT_NUMBERS), take.labels)
   moves = _moves(scene, take.action, frames)
   framing = (_still_framing if take.kind == "image" else _clip_framing)(scene, moves, take.action, edge)
-  others = companions(company(scene), take.labels, edge, framing.scale, framing.origins.mean(axis=0))
+  others = companions(company(scene), take.labels, edge, framing.scale, framing.origins.mean(axis=0), framing.facing)
   exposure, *balance = scene.random(4)
   light = _between(.85, 1.12, exposure) * _between(.96, 1.04, np.array(balance))  # [3]
   backstage = backdrop(layout(scene), texture, edge, margin, bool(take.labels["landmark"]))

@@ -39,7 +39,7 @@ def backdrop(plan: Layout, texture: np.random.Generator, edge: int, margin: int,
   """
   whole = edge + 2 * margin
   u = plan.surfaces
-  wall, floor = colour(u[0], .05 + .35 * u[1], .40 + .45 * u[2]), colour(u[3], .1 + .3 * u[4], .30 + .40 * u[5])
+  wall, floor = colour(u[0], .05 + .28 * u[1], .40 + .45 * u[2]), colour(u[3], .1 + .3 * u[4], .30 + .40 * u[5])
   horizon = margin + round(edge * (.64 + .14 * u[6]))
   relief = cv2.resize(13 * plan.blotches, (whole // 3, whole // 3), interpolation=cv2.INTER_CUBIC)
   relief += 6 * texture.standard_normal((whole // 3, whole // 3, 1), dtype=np.float32)
