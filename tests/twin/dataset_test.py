@@ -92,9 +92,11 @@ def test_a_sample_outside_of_the_benchmark_is_an_error(split, index, message):
     dataset.take(CLIPS, split, index)
 
 
-@pytest.mark.parametrize("arguments,message", (((-1, "video", "train", "actor", 0), "seed -1"), ((0, "sound", "train", "actor", 0), "video, image"),
-                                                ((0, "video", "dev", "actor", 0), "train, validation, test"),
-                                                ((0, "video", "train", "weather", 0), "'weather' is not one of actor, ")))
+@pytest.mark.parametrize("arguments,message", (
+    ((-1, "video", "train", "actor", 0), "seed -1"),
+    ((0, "sound", "train", "actor", 0), "'sound' is not one of video, image"),
+    ((0, "video", "dev", "actor", 0), "'dev' is not one of train, validation, test"),
+    ((0, "video", "train", "weather", 0), "'weather' is not one of actor, ")))
 def test_a_stream_of_something_unknown_is_an_error(arguments, message):
   with pytest.raises(ValueError, match=message):
     stream(*arguments)
