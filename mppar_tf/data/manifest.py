@@ -103,7 +103,7 @@ def parse_manifest(text: str, path: str) -> Manifest:
 
 
 def manifest_text(manifest: Manifest) -> str:
-  return json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True) + "\n"
+  return json.dumps(dataclasses.asdict(manifest), indent=1) + "\n"
 
 
 def write_manifest(folder: str, manifest: Manifest) -> None:

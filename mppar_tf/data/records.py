@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import os
 import re
-from typing import Sequence
+from typing import Container, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -38,7 +38,8 @@ class Split:
   split: str
   files: tuple[str, ...]  # paths of the shards
   counts: tuple[int, ...]  # records of each shard by the manifest
-  readable: tuple[int, ...]  # records of each shard that are read; less than `counts` only after skip_shard_remainder
+  readable: tuple[int, ...]  # records of each shard that are read; less than `counts` only under skip_shard_remainder
+  tolerant: bool = False  # opened under skip_shard_remainder: `readable` was counted
 
   @property
   def total(self) -> int:
@@ -98,7 +99,7 @@ def open_split(folder: str, split: str, *, on_corrupt: str = "fail", check: str 
     raise RecordsError(f"{folder}: {missing[0]} is missing ({len(missing)} of {len(shards)} shards of {split!r} are)")
   opened = Split(folder, manifest, split, tuple(os.path.join(folder, shard.file) for shard in shards), counts, counts)
   if on_corrupt == "skip_shard_remainder":
-    return tolerant(opened)
+    return tolerant(opened, bad if check == "sha256" else None)
   if bad:
     file, reason = next(iter(bad.items()))
     raise RecordsError(f"{folder}: {file}: {reason} ({len(bad)} damaged shards; python -m tfrecord_tools.verify names the records)")
@@ -110,10 +111,15 @@ def _check_policy(on_corrupt: str) -> None:
     raise RecordsError(f"on_corrupt: {on_corrupt!r} is not one of {', '.join(ON_CORRUPT)}")
 
 
-def tolerant(split: Split) -> Split:
-  """The split with `readable` as counted in one pass over all shards: damage shortens its shard instead of stopping. Reports the loss."""
-  readable = tuple(_readable(file, count) for file, count in zip(split.files, split.counts))
-  opened = dataclasses.replace(split, readable=readable)
+def tolerant(split: Split, suspects: Container[str] | None = None) -> Split:
+  """The split under skip_shard_remainder: damage shortens its shard instead of stopping. Counts what is readable and reports the loss.
+
+  Args:
+    suspects: names of the shards to count, one pass over each; None: all.
+  """
+  readable = tuple(count if suspects is not None and os.path.basename(file) not in suspects else _readable(file, count)
+                   for file, count in zip(split.files, split.counts))
+  opened = dataclasses.replace(split, readable=readable, tolerant=True)
   if not sum(readable):
     raise RecordsError(f"{split.folder}: no record of split {split.split!r} is readable")
   for file, lost in opened.lost.items():
@@ -131,7 +137,7 @@ def settled(split: Split, on_corrupt: str) -> Split:
   _check_policy(on_corrupt)
   if on_corrupt == "fail" and split.lost:
     raise RecordsError(f"{split.folder}: {', '.join(f'{file} lost {lost} records' for file, lost in split.lost.items())}")
-  return split if on_corrupt == "fail" or split.lost else tolerant(split)
+  return split if on_corrupt == "fail" or split.tolerant else tolerant(split)
 
 
 def shard_records(split: Split, shard: tf.Tensor) -> tf.data.Dataset:
@@ -141,11 +147,10 @@ def shard_records(split: Split, shard: tf.Tensor) -> tf.data.Dataset:
   and a file cut at a record's border raises none.
   """
   file, expected = tf.constant(split.files)[shard], tf.constant(split.readable, tf.int64)[shard]
-  whole = tf.equal(expected, tf.constant(split.counts, tf.int64)[shard])
   offset = tf.constant(split.offsets, tf.int64)[shard]
   end = tf.data.Dataset.from_tensors(b"").repeat()  # no record is empty, so this marks the end
   # One place more than expected: it must hold the end's mark, or the shard has records too many.
-  stream = tf.data.TFRecordDataset(file).ignore_errors().concatenate(end).take(expected + tf.cast(whole, tf.int64))
+  stream = tf.data.TFRecordDataset(file).ignore_errors().concatenate(end).take(expected + int(not split.tolerant))
 
   def inside(number, serialized):
     last, ended = tf.equal(number, expected), tf.equal(tf.strings.length(serialized), 0)
@@ -200,7 +205,7 @@ def ids(split: Split) -> list[str]:
 
 @functools.lru_cache(maxsize=64)  # sets are built anew every epoch from the same labels, and a pass over videos takes long
 def _column(split: Split, key: str, attributes: tuple[str, ...] = ()) -> np.ndarray:
-  parsed = read(split, "skip_shard_remainder" if split.lost else "fail").map(
+  parsed = read(split, "skip_shard_remainder" if split.tolerant else "fail").map(
       lambda index, serialized: (index, parse_context(serialized, split.manifest.kind, attributes)[key]),
       num_parallel_calls=tf.data.AUTOTUNE)
   column = None

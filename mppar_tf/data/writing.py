@@ -6,6 +6,7 @@ same bytes.
 """
 
 import dataclasses
+import json
 import os
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
@@ -89,10 +90,12 @@ class DatasetWriter:
     self._folder, self._header, self._quality, self._shuffle_seed = os.fspath(folder), header, quality, shuffle_seed
     remote.prepare(self._folder)
     tf.io.gfile.makedirs(self._folder)
+    # As JSON gives them back, so that they compare equal to those of a former build.
+    settings = json.loads(json.dumps({**(settings or {}), "jpeg_quality": quality, "shuffle_seed": shuffle_seed}))
     self._manifest = Manifest(
         dataset=header.dataset, kind=header.kind, classes=tuple(header.classes), attributes=tuple(header.attributes), splits={}, items={},
         closed_set_identity=closed_set_identity, source_sha256=source_sha256, tool_version=tool_version,
-        settings={**(settings or {}), "jpeg_quality": quality, "shuffle_seed": shuffle_seed}, licence=licence)
+        settings=settings, licence=licence)
     self._former = _former(self._folder, self._manifest)
 
   @property
@@ -183,15 +186,9 @@ def _former(folder: str, manifest: Manifest) -> Manifest | None:
       continue
     former = parse_manifest(read_bytes(path).decode(), path)
     changed = [field.name for field in dataclasses.fields(Manifest) if field.name not in ("splits", "items")
-               and _plain(getattr(former, field.name)) != _plain(getattr(manifest, field.name))]
+               and getattr(former, field.name) != getattr(manifest, field.name)]
     if not changed:
       return former
     if name == MANIFEST:
       raise RecordsError(f"{folder}: holds finished records made with another {', '.join(changed)}; remove the folder or choose another")
   return None
-
-
-def _plain(value: Any) -> Any:
-  """A setting as JSON gives it back: lists for tuples."""
-  return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else \
-      {key: _plain(one) for key, one in value.items()} if isinstance(value, Mapping) else value
