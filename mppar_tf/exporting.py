@@ -16,13 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import mppar_tf
 from mppar_tf import conversion
 from mppar_tf.on_camera import judge, manifest
 from mppar_tf.on_camera.engine import Engine
 from mppar_tf.on_camera.errors import ModelRefused
 
 SAVED_MODEL = "saved_model"
-PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "mppar-tf")
+PACKAGES = ("keras", "numpy", "ai-edge-litert")
 
 
 class ExportRefused(ValueError):
@@ -169,12 +170,11 @@ def _staged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def versions() -> dict[str, str]:
-  """Versions of what made the export; a package that is not installed (a source checkout) is left out."""
-  found = {"python": platform.python_version()}
+  """Versions of what made the export."""
+  found = {"python": platform.python_version(), "tensorflow": tf.__version__, "mppar_tf": mppar_tf.__version__}
   for package in PACKAGES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       found[package] = importlib.metadata.version(package)
-  found.setdefault("tensorflow", tf.__version__)
   return found
 
 
