@@ -10,6 +10,7 @@ import functools
 import os
 import pathlib
 import re
+import sys
 import time
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
@@ -34,7 +35,8 @@ class Report(NamedTuple):
   seconds: float
 
 
-def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int = 0, jpeg_quality: int = 95, progress: bool = True) -> Report:
+def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int = 0, jpeg_quality: int = 95,
+             progress: bool = True) -> Report:
   """Writes `data_dir/plan.dataset`, or completes what an interrupted build left there.
 
   Args:
@@ -100,8 +102,8 @@ def _reasons_again(kept: Sequence[Item], make: Callable, folder: str, header: An
   reasons = []
   for item in (item for item in kept if item.id not in stored):
     made = make(item.work)
-    reason = made.reason if isinstance(made, LeftOut) else "not readable in the interrupted build, readable now; remove the folder and build again"
-    reasons.append(f"{item.id}: {reason}")
+    now_fine = f"could not be read by the interrupted build, and can be now; remove {folder} and build again"
+    reasons.append(f"{item.id}: {made.reason if isinstance(made, LeftOut) else now_fine}")
   return reasons
 
 
@@ -116,7 +118,8 @@ def _remove_strangers(folder: str, known: set[str]) -> None:
 def _check_errors(plan: Plan, problems: Sequence[str], allowed: int, state: str) -> None:
   if len(problems) > allowed:
     items = sum(map(len, plan.items.values())) + len(plan.problems)
-    raise TooManyErrors(f"{plan.dataset}: {len(problems)} of {items} items cannot become records, --allow_errors={allowed}; {state}", problems)
+    raise TooManyErrors(
+        f"{plan.dataset}: {len(problems)} of {items} items cannot become records, --allow_errors={allowed}; {state}", problems)
 
 
 @contextlib.contextmanager
@@ -128,7 +131,11 @@ def lock(data_dir: str, dataset: str) -> Iterator[None]:
   folder = pathlib.Path(data_dir)
   folder.mkdir(parents=True, exist_ok=True)
   with open(folder / f".{dataset}.lock", "w", encoding="utf-8") as held:
-    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+      fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      print(f"{os.path.join(data_dir, dataset)} is being built by another process; waiting for it", file=sys.stderr, flush=True)
+      fcntl.flock(held, fcntl.LOCK_EX)
     yield
 
 
@@ -139,7 +146,8 @@ def describe(report: Report, folder: str) -> str:
   size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
   total = sum(shard.records for shards in manifest.splits.values() for shard in shards)
   before = "" if report.made == total else f" ({total - report.made} of them were there already)"
-  lines = [f"{folder}: {total} {manifest.kind} records{before}, {size / 1e6:.1f} MB, {report.seconds:.1f} s, {len(report.problems)} left out"]
+  cost = f"{size / 1e6:.1f} MB, {report.seconds:.1f} s"
+  lines = [f"{folder}: {total} {manifest.kind} records{before}, {cost}, {len(report.problems)} left out"]
   for split in (split for split in SPLITS if split in manifest.splits):
     opened, shards = records.open_split(folder, split), manifest.splits[split]
     lines.append(f"  {split}: {sum(shard.records for shard in shards)} in {len(shards)} shard{'s' if len(shards) > 1 else ''}")

@@ -7,7 +7,8 @@
 
 Records go to --data_dir, a folder for each dataset. An interrupted build resumes when the same command is given again; the same source and
 flags give the same bytes. At the end comes a report: what was built, what was left out and why, counts, bytes, seconds.
-Exit code: 0 built, 1 the build failed (bad items, a folder that holds other records, a lost worker), 2 a bad command line or source.
+Exit code: 0 built, 1 the build failed (bad items, a folder that holds other records, a lost worker), 2 a bad command line or source,
+130 interrupted by Ctrl-C.
 """
 
 import dataclasses
@@ -21,6 +22,9 @@ from tfrecord_tools import assemble, words
 from tfrecord_tools.plan import Plan, PlanError
 from tfrecord_tools.pool import WorkerLost
 from tfrecord_tools.readers import folder, ixmas, twin, utkface
+
+
+INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
 
 class Dataset(NamedTuple):
@@ -94,6 +98,7 @@ def _dataset(name: str) -> Dataset:
 
 def build(dataset: str, chosen: Any) -> int:
   """Builds every folder of `dataset` as `chosen` says; prints the report; returns the exit code."""
+  import tensorflow as tf
   from mppar_tf.data import records
   try:
     plans = DATASETS[dataset].plan(chosen)
@@ -101,7 +106,8 @@ def build(dataset: str, chosen: Any) -> int:
     raise flagfiles.OptionError(str(error)) from error
   try:
     for plan in plans:
-      report = assemble.assemble(plan, chosen.data_dir, workers=chosen.workers, allow_errors=chosen.allow_errors, jpeg_quality=chosen.jpeg_quality)
+      report = assemble.assemble(plan, chosen.data_dir, workers=chosen.workers, allow_errors=chosen.allow_errors,
+                                 jpeg_quality=chosen.jpeg_quality)
       _list_problems(report.problems)
       print(assemble.describe(report, os.path.join(chosen.data_dir, plan.dataset)), flush=True)
     if chosen.sheet:
@@ -112,9 +118,12 @@ def build(dataset: str, chosen: Any) -> int:
     _list_problems(error.problems)
     print(f"build: {error}", file=sys.stderr)
     return 1
-  except (records.RecordsError, WorkerLost, OSError) as error:
+  except (records.RecordsError, WorkerLost, OSError, tf.errors.OpError) as error:
     print(f"build: {' '.join(str(error).split())}", file=sys.stderr)
     return 1
+  except KeyboardInterrupt:
+    print("build: interrupted; the same command resumes it", file=sys.stderr)
+    return INTERRUPTED
   return 0
 
 

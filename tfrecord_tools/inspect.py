@@ -33,7 +33,8 @@ def report(folder: str) -> Iterator[str]:
   if manifest.classes:
     yield from _table(["action", *opened], _action_rows(manifest, opened))
   if manifest.attributes:
-    yield from _table(["attribute", *(f"{split} {what}" for split in opened for what in ("prevalence", "NA"))], _label_rows(manifest, opened))
+    header = ["attribute", *(f"{split} {what}" for split in opened for what in ("prevalence", "NA"))]
+    yield from _table(header, _label_rows(manifest, opened))
   if manifest.subjects:
     yield from _table(["subjects", *opened], _subject_rows(manifest, opened))
 

@@ -67,7 +67,8 @@ def _map(executor: concurrent.futures.Executor, window: int, function: Callable,
     while waiting:
       yield waiting.popleft().result()
   except concurrent.futures.process.BrokenProcessPool as error:
-    raise WorkerLost("a worker process was killed, perhaps for want of memory; the same command resumes, --workers sets how many run") from error
+    raise WorkerLost("a worker process was killed, perhaps for want of memory; the same command resumes with what is finished, "
+                     "--workers sets how many run") from error
 
 
 def _start_worker() -> None:

@@ -136,14 +136,16 @@ def test_the_report_counts(tmp_path):
   assert "  train: 12 in 5 shards\n    attributes (present/labelled): odd 6/12\n  test: 2 in 1 shard" in text
 
 
-def test_the_lock_makes_the_second_wait(tmp_path):
-  held = "from tfrecord_tools import assemble; import sys, time\nwith assemble.lock(sys.argv[1], 'tiny'):\n  print('held', flush=True)\n  time.sleep(1)"
+def test_the_lock_makes_the_second_wait(tmp_path, capsys):
+  held = ("from tfrecord_tools import assemble; import sys, time\n"
+          "with assemble.lock(sys.argv[1], 'tiny'):\n  print('held', flush=True)\n  time.sleep(1)")
   child = subprocess.Popen([sys.executable, "-c", held, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT)
   assert child.stdout.readline() == b"held\n"
   started = time.monotonic()
   with assemble.lock(str(tmp_path), "tiny"):
     waited = time.monotonic() - started
   assert child.wait() == 0 and waited > 0.5
+  assert "tiny is being built by another process; waiting for it" in capsys.readouterr().err
 
 
 def test_a_plan_without_items_says_why():

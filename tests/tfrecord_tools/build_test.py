@@ -28,8 +28,8 @@ def twin_dir(tmp_path_factory):
 def test_the_twin_holds_what_its_renderer_drew(twin_dir):
   assert verify.verify([str(twin_dir / "twin_clips"), str(twin_dir / "twin_images")]) == 0
   clips, images = (records.read_manifest(str(twin_dir / name)) for name in ("twin_clips", "twin_images"))
-  assert {split: sum(shard.records for shard in shards) for split, shards in clips.splits.items()} == {"train": 8, "validation": 2, "test": 3}
-  assert {split: sum(shard.records for shard in shards) for split, shards in images.splits.items()} == {"train": 20, "validation": 3, "test": 6}
+  counts = [{split: sum(shard.records for shard in shards) for split, shards in one.splits.items()} for one in (clips, images)]
+  assert counts == [{"train": 8, "validation": 2, "test": 3}, {"train": 20, "validation": 3, "test": 6}]
   assert clips.classes == dataset.CLASSES and images.classes == () and clips.attributes == images.attributes and len(clips.attributes) == 14
   assert "ynthetic" in clips.licence and not clips.closed_set_identity
   opened = records.open_split(str(twin_dir / "twin_clips"), "test")
@@ -43,7 +43,8 @@ def test_the_twin_holds_what_its_renderer_drew(twin_dir):
 
 
 def test_a_seed_makes_another_benchmark_and_a_size_larger_frames():
-  plain, other, large = (twin.plan(options.TwinBuildOptions(twin_share=SHARE, **chosen))[1] for chosen in ({}, {"twin_seed": 1}, {"twin_size": 48}))
+  chosen = ({}, {"twin_seed": 1}, {"twin_size": 48})
+  plain, other, large = (twin.plan(options.TwinBuildOptions(twin_share=SHARE, **one))[1] for one in chosen)
   assert len({plan.source_sha256 for plan in (plain, other, large)}) == 3
   assert large.make(large.items["test"][0].work)["pixels"].shape == (48, 48, 3)
 
@@ -54,7 +55,7 @@ def test_ensure_does_nothing_where_the_same_records_stand(twin_dir, monkeypatch)
 
 
 def test_ensure_refuses_records_of_other_settings(twin_dir):
-  with pytest.raises(records.RecordsError, match=r"twin_clips: built with share=0.005, share=1.0 is wanted; remove the folder or choose another"):
+  with pytest.raises(records.RecordsError, match=r"twin_clips: built with share=0.005, share=1.0 is wanted; remove the folder or"):
     build.ensure("twin", str(twin_dir))
   with pytest.raises(records.RecordsError, match="built with size=32, size=48 is wanted"):
     build.ensure("twin", str(twin_dir), twin_share=SHARE, twin_size=48)
@@ -108,7 +109,8 @@ def test_a_bad_command_line_is_one_line_and_exit_code_2(arguments, reason, capsy
 
 def test_a_flag_of_another_dataset_is_refused():
   # In a process of its own: absl's flags of this one are those of every test before.
-  answer = subprocess.run([sys.executable, "-m", "tfrecord_tools.build", "twin", "--csv=a.csv"], check=False, capture_output=True, text=True, cwd=ROOT)
+  command = [sys.executable, "-m", "tfrecord_tools.build", "twin", "--csv=a.csv"]
+  answer = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
   assert answer.returncode == 2 and "Unknown command line flag 'csv'" in answer.stderr and "Traceback" not in answer.stderr
 
 
@@ -140,6 +142,21 @@ def test_bad_items_are_listed_and_exit_code_1(tmp_path, capsys):
 def test_a_folder_of_other_records_is_exit_code_1(twin_dir, capsys):
   assert build.main(["twin", f"--data_dir={twin_dir}", "--twin_share=0.01", "--workers=1"]) == 1
   assert "twin_clips: holds finished records made with another" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_exit_code_1(tmp_path, capsys):
+  (tmp_path / "taken").write_text("a file", encoding="utf-8")
+  assert build.main(["twin", f"--data_dir={tmp_path / 'taken'}", f"--twin_share={SHARE}", "--workers=1"]) == 1
+  error = capsys.readouterr().err
+  assert error.startswith("build: ") and "taken" in error and error.count("\n") == 1
+
+
+def test_ctrl_c_says_that_the_build_can_be_resumed(tmp_path, capsys, monkeypatch):
+  def interrupted(*_, **__):
+    raise KeyboardInterrupt
+  monkeypatch.setattr(build.assemble, "assemble", interrupted)
+  assert build.main(["twin", f"--data_dir={tmp_path}"]) == 130
+  assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_every_flag_of_a_dataset_is_read_by_it():

@@ -68,7 +68,8 @@ def test_faces_become_records_of_the_size_asked_for(tmp_path):
 
 
 def test_a_folder_without_faces_is_told(tmp_path):
-  for source, reason in ((None, "--source is missing"), (str(tmp_path / "none"), "no folder"), (str(tmp_path), "no .jpg, .jpeg, .png file")):
+  cases = ((None, "--source is missing"), (str(tmp_path / "none"), "no folder"), (str(tmp_path), "no .jpg, .jpeg, .png file"))
+  for source, reason in cases:
     with pytest.raises(PlanError, match=reason):
       utkface.plan(options.UtkfaceOptions(source=source))
 

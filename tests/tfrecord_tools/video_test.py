@@ -57,6 +57,12 @@ def _overwritten(path):
   return path
 
 
+def _glued(folder):
+  """Two streams of different sizes, one behind the other, as a switching camera sends them."""
+  small, large = (tiny_files.video(folder / f"{size}.h264", tiny_files.colours(3, size, size), codec="libx264") for size in (32, 48))
+  return _written(folder / "both.h264", small.read_bytes() + large.read_bytes())
+
+
 def _written(path, data):
   path.write_bytes(data)
   return path
@@ -70,9 +76,11 @@ def _written(path, data):
     (lambda d: tiny_files.sound(d / "a.wav"), "no video stream"),
     (lambda d: _cut(tiny_files.noisy_video(d / "a.mp4", codec="libx264"), 0.5), "not a video that FFmpeg can open"),
     (lambda d: _cut(tiny_files.noisy_video(d / "a.avi"), 0.5), r"broken off: \d+ frames decoded of 30 declared|frame \d+ is damaged"),
-    (lambda d: _cut(tiny_files.noisy_video(d / "a.mkv", codec="libx264"), 0.5), r"broken off: \d+ frames|frame \d+ is damaged|decoding fails"),
+    (lambda d: _cut(tiny_files.noisy_video(d / "a.mkv", codec="libx264"), 0.5),
+     r"broken off: \d+ frames|frame \d+ is damaged|decoding fails"),
     (lambda d: _overwritten(tiny_files.noisy_video(d / "a.avi")), r"broken off: \d+ frames|frame \d+ is damaged|decoding fails after \d+"),
-], ids=["missing", "folder", "empty", "garbage", "audio", "mp4 cut", "avi cut", "mkv cut", "overwritten"])
+    (_glued, "frame 3 is 48x48, those before are 32x32"),
+], ids=["missing", "folder", "empty", "garbage", "audio", "mp4 cut", "avi cut", "mkv cut", "overwritten", "changing size"])
 def test_a_broken_file_says_how(tmp_path, make, reason):
   with pytest.raises(video.Undecodable, match=reason) as caught:
     video.decode(make(tmp_path))
