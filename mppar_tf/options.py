@@ -249,7 +249,7 @@ class EvaluationOptions(CheckpointOptions):
   polish_steps: int = option(2000, "Steps in which f^A is trained on with f^D frozen; figures before and after are reported. 0: none.", low=0)
   polish_batch: int = option(16, "Clips of one such step, and of a step of the recognizer on raw frames.", low=1)
   polish_lr: float = option(5e-4, "Peak learning rate of the polish (Adam, one cycle).", low=0.0)
-  raw_action_steps: int = option(0, "Steps of the recognizer on raw frames, at --action_lr (0: --action_steps and --polish_steps together).", low=0)
+  raw_action_steps: int = option(0, "Steps of the recognizer on raw frames, at --action_lr (0: what the run's f^A had at least, and --polish_steps).", low=0)
   clips_per_video: int = option(5, "Evenly spaced clips of each test video, whose softmax is averaged.", low=1)
   evaluation_batch: int = option(32, "Clips or images of one forward pass.", low=1)
   raw_levels_dir: str | None = option(None, "Where levels on raw frames are kept and found again; none: raw_levels beside --data_dir.")

@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from mppar_tf.evaluation.two_fold import Budget, Scores
 
 FORMAT = 1  # of results.json
-PRIVACY = {"privacy_cmap_known": "known attributes, cMAP", "privacy_cmap_novel": "novel attributes, cMAP", "identity_accuracy": "identity, accuracy"}
+PRIVACY = {"privacy_cmap_known": "known cMAP", "privacy_cmap_novel": "novel cMAP", "identity_accuracy": "identity accuracy"}
+AXES = {"privacy_cmap_known": "cMAP of known attributes", "privacy_cmap_novel": "cMAP of novel attributes",
+        "identity_accuracy": "identity accuracy"}
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
 
 
@@ -43,7 +45,8 @@ PREFIXED = {"cmap_known": "privacy_cmap_known", "cmap_novel": "privacy_cmap_nove
 
 
 def _headline(privacy) -> dict[str, float]:
-  found = {"privacy_cmap_known": privacy.cmap_known, "privacy_cmap_novel": privacy.cmap_novel, "identity_accuracy": privacy.identity_accuracy}
+  found = {"privacy_cmap_known": privacy.cmap_known, "privacy_cmap_novel": privacy.cmap_novel,
+           "identity_accuracy": privacy.identity_accuracy}
   return {key: value for key, value in found.items() if value is not None}
 
 
@@ -96,21 +99,24 @@ def table(results: Mapping[str, Any]) -> str:
           ["raw frames", raw["action_top1"]] + [raw[k] for k in kinds],
           ["chance", chance["action_top1"]] + [chance[k] for k in kinds]])]
   if results["privacy"]["by_video"]:
-    blocks += [f"Frames averaged to videos: {', '.join(f'{key} {_percent(value)}' for key, value in results['privacy']['by_video'].items())}."]
-  short = [k.removeprefix("privacy_") for k in kinds]
+    told = ", ".join(f"{key} {_percent(value)}" for key, value in results["privacy"]["by_video"].items())
+    blocks += [f"Frames averaged to videos: {told}."]
+  own_name = [k.removeprefix("privacy_") for k in kinds]
   blocks += [
-      "Each attacker, trained afresh. One that is weak on its own training data flatters the anonymizer; the leak is the largest figure of a column.",
-      _markdown(["attacker", "training accuracy", "validation", "best step"] + short + [f"raw {k}" for k in short] + ["raw training accuracy"], [
-          [name, own["training_accuracy"], own["validation"], str(own["best_step"])] + [own[k] for k in short]
-          + [raw["privacy"]["attackers"][name][k] for k in short] + [raw["privacy"]["attackers"][name]["training_accuracy"]]
+      "Each attacker, trained afresh. One that is weak on its own training data flatters the anonymizer; the leak is the largest figure "
+      "of a column.",
+      _markdown(["attacker", "training accuracy", "validation", "best step"] + [PRIVACY[k] for k in kinds]
+                + [f"{PRIVACY[k]}, raw" for k in kinds] + ["training accuracy, raw"], [
+          [name, own["training_accuracy"], own["validation"], str(own["best_step"])] + [own[k] for k in own_name]
+          + [raw["privacy"]["attackers"][name][k] for k in own_name] + [raw["privacy"]["attackers"][name]["training_accuracy"]]
           for name, own in results["privacy"]["attackers"].items()])]
   precision = results["privacy"]["average_precision"]
   if precision:
     known = results.get("known", ())
     blocks += ["Average precision of each attribute, the largest over attackers.",
                _markdown(["attribute", "in training", results["method"], "raw frames", "chance"], [
-                   [name, "known" if name in known else "novel", value, raw["privacy"]["average_precision"][name], chance["average_precision"][name]]
-                   for name, value in precision.items()])]
+                   [name, "known" if name in known else "novel", value, raw["privacy"]["average_precision"][name],
+                    chance["average_precision"][name]] for name, value in precision.items()])]
   return "\n\n".join(blocks) + "\n"
 
 
@@ -145,9 +151,10 @@ def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
       panel.axhline(chance[1], color="grey", linestyle=":", linewidth=1.2)
     else:
       panel.set_ylim(bottom=lowest - 5)
-    panel.set_xlabel(f"{PRIVACY[kind]} in percent (lower is better)")
+    panel.set_xlabel(f"{AXES[kind]} in percent (lower is better)")
     panel.set_ylabel("action top-1 in percent (higher is better)")
-    panel.text(0.02, 0.98, "\u2196 better", transform=panel.transAxes, va="top", color="grey", fontsize=9)
+    panel.text(0.02, 0.98, "\u2196 better", transform=panel.transAxes, va="top", color="grey", fontsize=9,
+               bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     panel.grid(alpha=0.2)
   handles, labels = panels[0].get_legend_handles_labels()
   figure.legend(handles, labels, loc="outside right center", frameon=False)

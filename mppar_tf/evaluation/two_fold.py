@@ -195,7 +195,8 @@ def raw_level(action: ActionTask, privacy: PrivacyTask, budget: Budget, *, seed:
 
 
 def _train_raw_level(action: ActionTask, privacy: PrivacyTask, budget: Budget, seed: int, work: pathlib.Path, progress: bool) -> RawLevel:
-  leak, _ = attack(tf.identity, privacy, budget, seed=seed, work_dir=_inside(work, "attackers"), progress="raw attackers" if progress else "")
+  leak, _ = attack(tf.identity, privacy, budget, seed=seed, work_dir=_inside(work, "attackers"),
+                   progress="raw attackers" if progress else "")
   fresh = action.build(seed=attackers.own_seed(seed, "raw recognizer"))
   accuracy = actions.train_recognizer(
       fresh, tf.identity, action.train, steps=budget.raw_action_steps, learning_rate=budget.raw_action_learning_rate,

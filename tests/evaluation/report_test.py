@@ -14,8 +14,9 @@ BUDGET = two_fold.Budget(10, 1e-3, 5, 4, 1e-3, 8, 1e-3, 2, 4)
 
 
 def _privacy(known, novel):
-  own = {name: {"cmap_known": known - less, "cmap_novel": novel - less, "average_precision": {"gender": known - less, "race": novel - less},
-                "training_accuracy": 0.912, "training_loss": 0.3, "validation": 0.777, "best_step": 40} for name, less in (("resnet", 0.0), ("mobilenet", 0.1))}
+  own = {name: {"cmap_known": known - less, "cmap_novel": novel - less,
+                "average_precision": {"gender": known - less, "race": novel - less}, "training_accuracy": 0.912, "training_loss": 0.3,
+                "validation": 0.777, "best_step": 40} for name, less in (("resnet", 0.0), ("mobilenet", 0.1))}
   return two_fold.PrivacyScores(known, novel, None, {"gender": known, "race": novel}, own, {}, 300)
 
 
@@ -27,7 +28,8 @@ def _results(method="mppar", seed=0, action=0.813, known=0.554, novel=0.623, **f
 
 
 def _identity_results():
-  privacy = two_fold.PrivacyScores(None, None, 0.31, {}, {"resnet": {"identity_accuracy": 0.31, "training_accuracy": 0.5, "validation": 0.3, "best_step": 10}}, {}, 90)
+  own = {"resnet": {"identity_accuracy": 0.31, "training_accuracy": 0.5, "validation": 0.3, "best_step": 10}}
+  privacy = two_fold.PrivacyScores(None, None, 0.31, {}, own, {}, 90)
   scores = two_fold.Scores(0.8, 0.7, 0.9, privacy, two_fold.RawLevel(0.9, 0.99, dataclasses.replace(privacy, identity_accuracy=0.97)),
                            {"action_top1": 0.1, "identity_accuracy": 0.12}, 60, {})
   return report.compose(scores, BUDGET, method="vita", protocol="identity", benchmark="sbu", seed=3)
@@ -62,7 +64,8 @@ def test_a_file_that_is_no_result_is_told_in_one_line(tmp_path, text, words):
 
 def test_commit_is_gits(tmp_path, monkeypatch):
   commit = report.code_commit()
-  head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=report.pathlib.Path(report.__file__).parent, check=False)
+  here = report.pathlib.Path(report.__file__).parent
+  head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=here, check=False)
   assert commit.removesuffix("-dirty") == (head.stdout.strip() if head.returncode == 0 else "unknown")
   monkeypatch.setattr(report, "__file__", str(tmp_path / "report.py"))
   monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -89,7 +92,8 @@ def _ink(path):
 
 
 def test_the_trade_off_plot_shows_all_points(tmp_path):
-  runs = [_results(method, seed, action=0.8 + 0.03 * i + seed / 100, known=0.5 + 0.05 * i + seed / 90) for i, method in enumerate(("basic", "mppar")) for seed in range(3)]
+  runs = [_results(method, seed, action=0.8 + 0.03 * i + seed / 100, known=0.5 + 0.05 * i + seed / 90)
+          for i, method in enumerate(("basic", "mppar")) for seed in range(3)]
   report.trade_off(tmp_path / "one.png", runs[:1])
   report.trade_off(tmp_path / "all.png", runs)
   for name in ("one", "all"):

@@ -20,7 +20,8 @@ def _action_task(**changes):
   test = world.clips(5, 60)
   # Two clips of one video follow each other, as evenly spaced clips do.
   test = type(test)(np.repeat(test.frames, 2, axis=0), np.repeat(test.action, 2))
-  settings = dict(train=world.endless(world.clips(4, 128), 16), test=world.finite(test, 32, np.repeat(np.arange(60), 2)), build=world.recognizer)
+  settings = dict(train=world.endless(world.clips(4, 128), 16), test=world.finite(test, 32, np.repeat(np.arange(60), 2)),
+                  build=world.recognizer)
   return two_fold.ActionTask(**settings | changes)
 
 
@@ -106,7 +107,8 @@ def test_the_raw_level_is_computed_once_for_what_decides_it(tmp_path, monkeypatc
   assert [p.suffix for p in sorted(tmp_path.iterdir())] == [".json", ".lock"]
   assert json.loads(next(tmp_path.glob("*.json")).read_text())["decides"]["attackers"] == ["narrow", "wide"]
   changes = (dict(seed=1), dict(facts={"records": "4567"}), dict(budget=dataclasses.replace(quick, attack_steps=5)),
-             dict(privacy=_privacy_task(builders={"wide": world.attacker(3)})), dict(privacy=_privacy_task(known=("left",), novel=("middle", "right"))))
+             dict(privacy=_privacy_task(builders={"wide": world.attacker(3)})),
+             dict(privacy=_privacy_task(known=("left",), novel=("middle", "right"))))
   for count, change in enumerate(changes, 2):
     level(**change)
     assert len(trained) == count, change
@@ -119,7 +121,8 @@ def test_no_polish_leaves_both_figures_equal_and_a_lost_clip_is_an_error(tmp_pat
   assert scores.action_top1 == scores.action_top1_before_polish and scores.polish_training_accuracy is None
   short = world.clips(5, 7)
   with pytest.raises(metrics.MetricError, match="video 3 has 1 clips, not 2"):
-    actions.judge({"f^A": world.recognizer(seed=0)}, tf.identity, world.finite(short, 4, np.array([0, 0, 1, 1, 2, 2, 3]))(), clips_per_video=2)
+    lost = world.finite(short, 4, np.array([0, 0, 1, 1, 2, 2, 3]))()
+    actions.judge({"f^A": world.recognizer(seed=0)}, tf.identity, lost, clips_per_video=2)
 
 
 def test_softmax_not_logits_is_averaged_over_clips():

@@ -1,0 +1,248 @@
+"""Judges a trained anonymizer: what stays recognisable, and what fresh attackers still read.
+
+  python -m mppar_tf.evaluate --run_dir=runs/twin_a_mppar_seed0
+  python -m mppar_tf.evaluate --run_dir=runs/mppar_0 --attack_steps=300 --polish_steps=200 --compare=runs/basic_0,runs/raw_0
+
+f^D is frozen. f^A is judged on anonymized test videos as training left it, and after a polish of fixed length. The protocol's test
+attackers are trained from scratch on anonymized training data, chosen on validation data, and judged on anonymized test data; the best of
+them is the leak. The same networks on raw frames, and chance, stand beside every figure. Levels on raw frames are kept in --raw_levels_dir
+and computed once per seed and budget for all methods. Give every method of a comparison the same budget.
+
+The run's own flags (RUN_DIR/flags.txt) are read first; only where data lies, how the run is judged, and the machine may be set anew.
+Written to RUN_DIR: results.json, results.md, trade_off.png, before_after.png (raw test frames beside anonymized ones: for local eyes only).
+An interrupted evaluation goes on where it last looked, and a finished one is not computed again: the same command redraws its table and
+plots. One device is used: the first GPU, or the CPU.
+
+Exit codes: 0 judged; 2 bad input, an unfinished run among it; 70 a figure cannot be computed honestly (a loss that is NaN, an attribute
+without positives, a lost video; the message names it).
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import sys
+
+from mppar_tf import flagfiles, options
+
+FINISHED, NOT_COMPUTABLE = 0, 70
+RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
+PROGRAM_OPTIONS = (options.EvaluationOptions, *RUN_OPTIONS)
+# What decides neither what was trained nor what it is trained for: all else belongs to the run.
+FREE = ("run_dir", "data_dir", "test_attackers", "novel_attributes", "on_corrupt", "deterministic", "threads", "virtual_devices")
+
+
+def main(arguments=None) -> int:
+  """Reads the run's flags, then its own, and hands everything to `run`."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__,
+                        arguments=arguments, before=with_flags_of_run)
+
+
+def with_flags_of_run(arguments: list[str]) -> list[str]:
+  """The arguments behind those of RUN_DIR/flags.txt.
+
+  Raises:
+    OptionError: no --run_dir, no flags there, or an argument that only training may set.
+  """
+  given = [argument.lstrip("-").partition("=") for argument in arguments]
+  folders = [value or (arguments[i + 1] if i + 1 < len(arguments) else "") for i, (name, _, value) in enumerate(given) if name == "run_dir"]
+  if not folders:
+    raise options.OptionError("--run_dir is required: the folder of a run of mppar_tf.train")
+  path = pathlib.Path(folders[-1]) / "flags.txt"
+  if not path.is_file():
+    raise options.OptionError(f"--run_dir={folders[-1]}: no flags.txt there; it must be the folder of a run of mppar_tf.train")
+  owned = {field.name for cls in RUN_OPTIONS for field in dataclasses.fields(cls)} - set(FREE)
+  for name, _, _ in given:
+    if name in owned or name.removeprefix("no") in owned:
+      raise options.OptionError(f"--{name} belongs to the run and was fixed by its training; see {path}")
+  return flagfiles.expand([f"--flagfile={path}"]) + arguments
+
+
+def run(chosen, run_options, clip_options, model_options, train_options, loop_options) -> int:
+  """Judges; returns an exit code."""
+  import tensorflow as tf
+  from mppar_tf import checkpoints, experiment
+  from mppar_tf.data import records
+  from mppar_tf.evaluation import fitting, metrics, report, two_fold
+
+  run_dir = pathlib.Path(run_options.run_dir)
+  try:
+    others = [report.read(results_path(name)) for name in chosen.compare]
+    strategy = experiment.configure(deterministic=run_options.deterministic, threads=run_options.threads, seed=run_options.seed)
+    built = experiment.build(run_options, clip_options, model_options, train_options, strategy)
+    method = experiment.make_method(built, run_options.method)
+    step = restore(run_dir, method, chosen, loop_options.keep_checkpoints)
+  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, report.ReportError) as error:
+    raise options.OptionError(str(error)) from error
+
+  budget = budget_of(chosen, train_options)
+  facts = raw_facts(built, chosen, run_options, clip_options, model_options)
+  key = digest({"raw": facts, "budget": dataclasses.asdict(budget), "seed": run_options.seed, "attackers": built.test_attackers,
+                "novel": built.benchmark.novel, "weights": weights_digest(method), "version": two_fold.RAW_LEVEL_VERSION})
+  results_file = run_dir / "results.json"
+  print(f"{run_options.method} on {run_options.benchmark}, protocol {run_options.protocol}, seed {run_options.seed}: "
+        f"checkpoint of step {step}, attackers {', '.join(built.test_attackers)}")
+  try:
+    results = report.read(results_file) if results_file.exists() else None
+    if results is None or results.get("key") != key:
+      work = run_dir / "evaluation" / key
+      given = built, chosen, run_options, clip_options, model_options
+      scores = two_fold.evaluate(method.anonymize, method.models["recognizer"], action_task(*given), privacy_task(*given), budget,
+                                 seed=run_options.seed, raw_cache=raw_levels_dir(chosen, run_options), raw_facts=facts, work_dir=work)
+      results = report.compose(
+          scores, budget, method=run_options.method, protocol=run_options.protocol, benchmark=run_options.benchmark, seed=run_options.seed,
+          known=list(built.benchmark.known), novel=list(built.benchmark.novel), checkpoint=chosen.checkpoint, checkpoint_step=step, key=key,
+          promised={"test_videos": built.clips["test"].total, "test_private_records": built.private["test"].total}, facts=facts,
+          flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
+      report.write(results_file, results)
+      shutil.rmtree(work.parent, ignore_errors=True)
+    report.write_table(run_dir / "results.md", results)
+    report.trade_off(run_dir / "trade_off.png", [results, *others])
+    if chosen.sheet_frames:
+      title = f"{run_options.method}, {run_options.benchmark}, test split"
+      report.sheet(run_dir / "before_after.png", before_after(built, method, chosen.sheet_frames), title)
+  except report.ReportError as error:
+    raise options.OptionError(str(error)) from error
+  except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+    raise options.OptionError(records.explain(error)) from error
+  except (fitting.FittingError, metrics.MetricError) as error:
+    print(f"evaluate: {error}", file=sys.stderr)
+    return NOT_COMPUTABLE
+  print(report.table(results))
+  print(f"written: {run_dir}/results.json, results.md, trade_off.png{', before_after.png' if chosen.sheet_frames else ''}")
+  return FINISHED
+
+
+def restore(run_dir: pathlib.Path, method, chosen, keep: int) -> int:
+  """Reads the chosen checkpoint's networks into `method`; returns its step.
+
+  Raises:
+    CheckpointError: there is none, or training has not reached its end.
+  """
+  from mppar_tf import checkpoints, loop
+  variables = loop.variables_of(method)
+  saved = checkpoints.Checkpoints(run_dir / "checkpoints", variables, keep)
+  networks = [group for group in variables if group.startswith("model/")]
+  state = saved.restore(saved.find("last"), networks)
+  method.schedule.load(state["schedule"])
+  if method.schedule.stage != "done" and not chosen.allow_unfinished:
+    raise checkpoints.CheckpointError(f"--run_dir={run_dir} stands at step {state['step']} in stage {method.schedule.stage!r}: "
+                                      "let mppar_tf.train finish it, or give --allow_unfinished")
+  if chosen.checkpoint == "best" and saved.best() is not None:
+    return saved.restore(saved.find("best"), networks)["step"]
+  return state["step"]
+
+
+def budget_of(chosen, train_options):
+  """The budget that every method of a comparison gets."""
+  from mppar_tf.evaluation import two_fold
+  own = train_options.action_steps + train_options.max_steps * train_options.min_recognizer_steps  # what every method's f^A had, at least
+  raw_steps = chosen.raw_action_steps or max(1, own + chosen.polish_steps)
+  return two_fold.Budget(
+      attack_steps=chosen.attack_steps, attack_learning_rate=chosen.attack_lr,
+      attack_evaluate_every=math.ceil(chosen.attack_steps / chosen.attack_looks),
+      polish_steps=chosen.polish_steps, polish_learning_rate=chosen.polish_lr,
+      raw_action_steps=raw_steps, raw_action_learning_rate=train_options.action_lr,
+      clips_per_video=chosen.clips_per_video, save_every=math.ceil(max(chosen.polish_steps, raw_steps) / 10))
+
+
+def action_task(built, chosen, run_options, clip_options, model_options):
+  """Action clips of the run's records, and its recognizer's builder."""
+  from mppar_tf import experiment
+  from mppar_tf.data import clips
+  from mppar_tf.evaluation import attackers, two_fold
+  seed = attackers.own_seed(run_options.seed, "clips of the evaluation")
+  return two_fold.ActionTask(
+      train=lambda start: clips.training_clips(built.clips["train"], built.spec, batch_size=chosen.polish_batch, seed=seed,
+                                               start_batch=start, on_corrupt=run_options.on_corrupt),
+      test=lambda: clips.evaluation_clips(built.clips["test"], built.spec, batch_size=chosen.evaluation_batch,
+                                          clips_per_video=chosen.clips_per_video, on_corrupt=run_options.on_corrupt),
+      build=lambda seed: experiment.new_recognizer(model_options, built.clips["train"], clip_options, seed))
+
+
+def privacy_task(built, chosen, run_options, clip_options, model_options):
+  """Private records, with known and novel labels together, and the protocol's test attackers."""
+  from mppar_tf import experiment
+  from mppar_tf.data import images
+  from mppar_tf.evaluation import attackers, two_fold
+  from mppar_tf.models.attackers import ATTACKERS
+  benchmark, task = built.benchmark, built.protocol.task
+  attributes = benchmark.known + benchmark.novel
+  seed = attackers.own_seed(run_options.seed, "private data of the evaluation")
+  outputs = experiment.private_outputs(attributes, built.private["train"])
+
+  def whole(split):
+    return images.evaluation_private(built.private[split], built.spec, attributes, batch_size=chosen.evaluation_batch,
+                                     frames=benchmark.private_frames, on_corrupt=run_options.on_corrupt)
+  return two_fold.PrivacyTask(
+      train=lambda start: images.training_private(built.private["train"], built.spec, attributes, batch_size=chosen.attack_batch, seed=seed,
+                                                  start_batch=start, frames=benchmark.private_frames, on_corrupt=run_options.on_corrupt),
+      validation=lambda: whole("validation"), test=lambda: whole("test"),
+      builders={name: functools.partial(ATTACKERS[name], outputs=outputs, crop=clip_options.crop, size=model_options.attacker_size)
+                for name in built.test_attackers},
+      attributes=attributes, known=benchmark.known if task == "attributes" else (), novel=benchmark.novel, task=task)
+
+
+def raw_facts(built, chosen, run_options, clip_options, model_options) -> dict:
+  """Everything beside budget, seed and attackers that decides a level on raw frames; no method is in it."""
+  from mppar_tf.evaluation import report
+  recognizer = {name: value for name, value in dataclasses.asdict(model_options).items() if name.startswith("recognizer")}
+  return {"clips": records_digest(built.clips["train"].manifest), "private": records_digest(built.private["train"].manifest),
+          "known": built.benchmark.known, "novel": built.benchmark.novel, "private_frames": built.benchmark.private_frames,
+          "clip": dataclasses.asdict(clip_options), "recognizer": recognizer, "attacker_size": model_options.attacker_size,
+          "attack_batch": chosen.attack_batch, "polish_batch": chosen.polish_batch, "on_corrupt": run_options.on_corrupt,
+          "versions": {name: version for name, version in report.versions().items() if name != "scikit-learn"}}
+
+
+def records_digest(manifest) -> str:
+  """SHA-256 over the shards' own."""
+  return digest({split: [shard.sha256 for shard in shards] for split, shards in manifest.splits.items()})
+
+
+def weights_digest(method) -> str:
+  """SHA-256 of what is judged: the anonymizer's and the recognizer's weights, and the method's other networks that f^D may lean on."""
+  total = hashlib.sha256()
+  for name in sorted(method.models):
+    for weight in method.models[name].get_weights():
+      total.update(name.encode() + weight.tobytes())
+  return total.hexdigest()[:24]
+
+
+def digest(value) -> str:
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def raw_levels_dir(chosen, run_options) -> pathlib.Path:
+  """Beside the records; beside the default place of records where these are remote and may not be written."""
+  if chosen.raw_levels_dir:
+    return pathlib.Path(chosen.raw_levels_dir)
+  records = options.default_data_dir() if "://" in run_options.data_dir else run_options.data_dir
+  return pathlib.Path(records).resolve().parent / "raw_levels"
+
+
+def results_path(name: str) -> pathlib.Path:
+  """A results.json by its own name or its run folder's."""
+  path = pathlib.Path(name)
+  return path / "results.json" if path.is_dir() else path
+
+
+def before_after(built, method, count: int):
+  """Middle frames of the first test clips and private records, raw and anonymized."""
+  from mppar_tf.data import clips, images
+  known, time = built.benchmark.known, built.benchmark.private_frames
+  firsts = {"clips": clips.evaluation_clips(built.clips["test"], built.spec, batch_size=count, clips_per_video=1),
+            "private": images.evaluation_private(built.private["test"], built.spec, known, batch_size=count, frames=time)}
+  for name, data in firsts.items():
+    frames = next(iter(data))[0].frames  # [count, T, H, W, 3]
+    middle = frames.shape[1] // 2
+    # Whole clips go in: a method may look at more than one frame.
+    yield name, frames[:, middle].numpy(), method.anonymize(frames)[:, middle].numpy()
+
+
+if __name__ == "__main__":
+  sys.exit(main())

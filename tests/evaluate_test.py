@@ -1,0 +1,133 @@
+"""The program from the command line on: a run is judged, judged again for nothing, interrupted and refused."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+import fixtures
+from mppar_tf import evaluate, flagfiles, options, train
+from mppar_tf.evaluation import report, two_fold
+
+TRAINING = ["--benchmark=custom", "--clips_records=tiny_clips", "--private_records=tiny_images", "--known_attributes=a,b",
+            "--novel_attributes=c,d", "--protocol=a", "--method=strong_blur", "--clip_frames=4", "--frame_skip=1", "--crop=16", "--anonymizer_size=tiny",
+            "--recognizer_size=tiny", "--attacker_size=tiny", "--training_attackers=mobilenet_v2_0.5,mobilenet_v2_1.0",
+            "--test_attackers=mobilenet_v1_1.0,resnet_v1_50", "--action_steps=3", "--max_steps=1", "--min_recognizer_steps=1",
+            "--action_batch=2", "--privacy_batch=4", "--recognizer_batch=4", "--nodeterministic"]
+BUDGET = ["--attack_steps=4", "--attack_looks=2", "--attack_batch=8", "--polish_steps=2", "--polish_batch=4", "--raw_action_steps=2",
+          "--clips_per_video=2", "--evaluation_batch=5", "--sheet_frames=3"]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("world")
+  fixtures.write_tiny_datasets(folder / "records")
+  arguments = TRAINING + [f"--data_dir={folder / 'records'}", f"--run_dir={folder / 'run'}"]
+  program = lambda: train.run(*(flagfiles.read(cls) for cls in train.PROGRAM_OPTIONS))
+  assert flagfiles.main(program, train.PROGRAM_OPTIONS, "", arguments=arguments) == 0
+  return folder / "run"
+
+
+def _judge(run_dir, *more):
+  return evaluate.main([f"--run_dir={run_dir}", *BUDGET, *more])
+
+
+def test_a_run_is_judged_and_its_report_written(run_dir, monkeypatch, capsys):
+  assert _judge(run_dir) == 0
+  results = report.read(run_dir / "results.json")
+  assert (results["method"], results["protocol"], results["benchmark"], results["seed"]) == ("strong_blur", "a", "custom", 0)
+  assert set(results["privacy"]["attackers"]) == {"mobilenet_v1_1.0", "resnet_v1_50"}
+  assert set(results["privacy"]["average_precision"]) == {"a", "b", "c", "d"}
+  for figure in ("action_top1", "privacy_cmap_known", "privacy_cmap_novel"):
+    assert 0.0 <= results[figure] <= 1.0 and 0.0 <= results["raw"][figure] <= 1.0 and 0.0 < results["chance"][figure] < 1.0
+  assert results["test_videos"] == results["promised"]["test_videos"] == 6
+  assert results["test_items"] == results["promised"]["test_private_records"] == 12
+  assert results["budget"]["raw_action_steps"] == 2 and results["budget"]["attack_evaluate_every"] == 2
+  assert f"--run_dir={run_dir}" in results["flags"] and "--method=strong_blur" in results["flags"]
+  assert not (run_dir / "evaluation").exists()
+  assert len(list((run_dir.parent / "raw_levels").glob("*.json"))) == 1
+  table = (run_dir / "results.md").read_text()
+  assert table in capsys.readouterr().out and "resnet_v1_50" in table
+  for name in ("trade_off.png", "before_after.png"):
+    assert np.std(cv2.imread(str(run_dir / name))) > 5
+
+  # Nothing of it is trained again, yet another run's points can be added.
+  other = run_dir.parent / "other.json"
+  report.write(other, results | {"method": "other", "action_top1": 1.0})
+  before = (run_dir / "trade_off.png").read_bytes()
+  monkeypatch.setattr(two_fold, "evaluate", lambda *_, **__: pytest.fail("a finished evaluation was computed again"))
+  assert _judge(run_dir, f"--compare={other}") == 0
+  assert (run_dir / "trade_off.png").read_bytes() != before
+
+
+def test_another_budget_or_other_weights_are_another_evaluation(run_dir, monkeypatch):
+  keys = []
+
+  def stop(*_, work_dir, **__):
+    keys.append(work_dir.name)
+    raise two_fold.metrics.MetricError("attribute 'a' has no positive")
+  monkeypatch.setattr(two_fold, "evaluate", stop)
+  (run_dir / "results.json").unlink(missing_ok=True)
+  assert _judge(run_dir) == _judge(run_dir) == _judge(run_dir, "--attack_steps=5") == evaluate.NOT_COMPUTABLE
+  assert _judge(run_dir, "--test_attackers=inception_v1") == evaluate.NOT_COMPUTABLE
+  assert keys[0] == keys[1] and len(set(keys)) == 3
+  assert not (run_dir / "results.json").exists()
+
+
+def test_an_unfinished_run_is_refused_in_one_line(run_dir, capsys, tmp_path):
+  copy = tmp_path / "run"
+  shutil.copytree(run_dir, copy)
+  for state in copy.glob("checkpoints/*/state.json"):
+    content = json.loads(state.read_text())
+    content["schedule"]["stage"], content["schedule"]["turn"] = 0, 1
+    state.write_text(json.dumps(content))
+  assert _judge(copy) == 2
+  told = capsys.readouterr().err.strip().splitlines()
+  assert len(told) == 1 and "stands at step" in told[0] and "--allow_unfinished" in told[0]
+  shutil.rmtree(copy / "checkpoints")
+  assert _judge(copy) == 2
+  assert "no last checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more, words", [
+    (["--gamma=3"], "--gamma belongs to the run"), (["--noflip"], "--noflip belongs to the run"), (["--crop", "24"], "--crop belongs to the run"),
+    (["--compare=nowhere.json"], "nowhere.json is no results file"), (["--test_attackers=mobilenet_v2_0.5"], "stand on both sides"),
+    (["--checkpoint=newest"], "best|last"), (["--novel_attributes=c,zebra"], "zebra")])
+def test_what_does_not_fit_the_run_is_refused_in_one_line(run_dir, capsys, more, words):
+  assert _judge(run_dir, *more) == 2
+  told = capsys.readouterr().err.strip().splitlines()
+  assert words in told[-1] and len(told) == 1
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
+  assert evaluate.main([]) == evaluate.main([f"--run_dir={tmp_path}"]) == 2
+  assert "--run_dir is required" in (err := capsys.readouterr().err) and "no flags.txt there" in err
+
+
+def test_flags_of_the_run_come_first_and_own_ones_win(tmp_path):
+  (tmp_path / "flags.txt").write_text("--data_dir=a\n--gamma=7\n")
+  own = ["--run_dir", str(tmp_path), "--data_dir=b"]
+  assert evaluate.with_flags_of_run(own) == ["--data_dir=a", "--gamma=7", *own]
+
+
+def test_every_method_gets_the_same_budget_from_the_same_flags():
+  chosen, settings = options.EvaluationOptions(attack_steps=100, attack_looks=3, polish_steps=50), options.TrainOptions(
+      action_steps=400, max_steps=200, min_recognizer_steps=1, max_recognizer_steps=2, action_lr=2e-3)
+  budget = evaluate.budget_of(chosen, settings)
+  assert (budget.raw_action_steps, budget.raw_action_learning_rate, budget.attack_evaluate_every) == (400 + 200 + 50, 2e-3, 34)
+  assert evaluate.budget_of(options.EvaluationOptions(raw_action_steps=7), settings).raw_action_steps == 7
+  default = evaluate.budget_of(options.EvaluationOptions(), settings)
+  for name, value in {"attack_lr": 1e-4, "polish_lr": 1e-4, "clips_per_video": 9, "polish_steps": 3}.items():
+    assert evaluate.budget_of(options.EvaluationOptions(**{name: value}), settings) != default
+
+
+def test_levels_on_raw_frames_lie_beside_local_records(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+  def place(data_dir, chosen=None):
+    return evaluate.raw_levels_dir(options.EvaluationOptions(raw_levels_dir=chosen), options.RunOptions(data_dir=data_dir))
+  assert place(str(tmp_path / "records")) == tmp_path / "raw_levels"
+  assert place("s3://bucket/records") == tmp_path / "cache" / "mppar_tf" / "raw_levels"
+  assert place("s3://bucket/records", "here") == options.pathlib.Path("here")
