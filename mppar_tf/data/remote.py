@@ -44,11 +44,11 @@ def prepare(path: str) -> None:
     raise RecordsError(f"{path}: {_scheme(path)}:// is not one of the file systems that loaded ({known}); {advice}")
 
 
-def bounded(action: Callable[[], Any], path: str, seconds: float = ANSWER_SECONDS) -> Any:
+def bounded(action: Callable[[], Any], path: str, seconds: float | None = None) -> Any:
   """Runs `action` on `path`; on a remote path it must answer in time, since a read from a dead endpoint never returns.
 
   Raises:
-    RecordsError: no answer within `seconds`.
+    RecordsError: no answer within `seconds` (default ANSWER_SECONDS).
   """
   if not is_remote(path):
     return action()
@@ -62,6 +62,7 @@ def bounded(action: Callable[[], Any], path: str, seconds: float = ANSWER_SECOND
 
   thread = threading.Thread(target=call, daemon=True)
   thread.start()
+  seconds = ANSWER_SECONDS if seconds is None else seconds
   thread.join(seconds)
   if thread.is_alive():
     raise RecordsError(f"{path}: no answer within {seconds:g} s")

@@ -78,14 +78,14 @@ def test_without_flip_nothing_is_mirrored_and_a_crop_of_the_whole_height_fits(sp
   assert not any(place[4] for place in places) and {place[2] for place in places} == {0}
 
 
-@pytest.mark.parametrize("start", [1, 2, 3, 7])
-def test_resumed_clips_are_bit_identical_across_epochs(split, start):
+def test_resumed_clips_are_bit_identical_across_epochs(split):
   settings = dict(batch_size=4, seed=5)  # ten videos: the epoch ends inside of a batch
   whole = taken(clips.training_clips(split, ClipSpec(3, 2, 12, True), **settings), 11)
-  tf.random.set_seed(start)
-  resumed = taken(clips.training_clips(split, ClipSpec(3, 2, 12, True), start_batch=start, **settings), 11 - start)
-  for one, other in zip(whole[start:], resumed, strict=True):
-    assert one.frames.tobytes() == other.frames.tobytes() and one.action.tolist() == other.action.tolist()
+  for start in (1, 2, 7):
+    tf.random.set_seed(start)
+    resumed = taken(clips.training_clips(split, ClipSpec(3, 2, 12, True), start_batch=start, **settings), 11 - start)
+    for one, other in zip(whole[start:], resumed, strict=True):
+      assert one.frames.tobytes() == other.frames.tobytes() and one.action.tolist() == other.action.tolist()
 
 
 def test_another_seed_is_another_stream(split):
@@ -101,7 +101,7 @@ def test_what_is_skipped_is_not_decoded(tmp_path):
   writer.finish()
   split, spec = records.open_split(tmp_path, "train"), ClipSpec(1, 1, HEIGHT, False)
   bad = records.ids(split).index("cut")
-  seed = next(seed for seed in range(50) if [one.index for one in taken(order.shuffled(split, seed=seed), 3)] == [bad, 1 - bad, 1 - bad])
+  seed = next(seed for seed in range(50) if [one.index for one in taken(order.shuffled(split, seed=seed), 2)] == [bad, 1 - bad])
   with pytest.raises(tf.errors.InvalidArgumentError):
     taken(clips.training_clips(split, spec, batch_size=1, seed=seed), 1)
   assert taken(clips.training_clips(split, spec, batch_size=1, seed=seed, start_batch=1), 1)[0].frames.shape == (1, 1, HEIGHT, HEIGHT, 3)

@@ -87,15 +87,16 @@ def test_epochs_bring_their_members_and_hide_masked_labels(stills):
     assert np.array_equal(np.concatenate([batch.labels for batch in part]), wanted)
 
 
-@pytest.mark.parametrize("start", [1, 3, 5, 8])
-def test_resumed_streams_are_bit_identical(stills, films, start):
-  settings = dict(batch_size=4, seed=2)
-  spec = ClipSpec(9, 2, 8, True)
-  for make in (
-      lambda start: images.training_private(stills, spec, ATTRIBUTES, epochs=halves, batches_per_epoch=3, start_batch=start, **settings),
-      lambda start: images.training_private(stills, spec, ("b",), start_batch=start, **settings),
-      lambda start: images.training_private(films, spec, images.IDENTITY, frames=3, start_batch=start, **settings)):
-    for one, other in zip(taken(make(0), 10)[start:], taken(make(start), 10 - start), strict=True):
+@pytest.mark.parametrize("name, starts", [("members", (2, 4)), ("all", (5,)), ("identity", (3,))])
+def test_resumed_streams_are_bit_identical(stills, films, name, starts):
+  settings, spec = dict(batch_size=4, seed=2), ClipSpec(9, 2, 8, True)
+  make = {"members": lambda start: images.training_private(
+              stills, spec, ATTRIBUTES, epochs=halves, batches_per_epoch=3, start_batch=start, **settings),
+          "all": lambda start: images.training_private(stills, spec, ("b",), start_batch=start, **settings),
+          "identity": lambda start: images.training_private(films, spec, images.IDENTITY, frames=3, start_batch=start, **settings)}[name]
+  whole = taken(make(0), 10)
+  for start in starts:
+    for one, other in zip(whole[start:], taken(make(start), 10 - start), strict=True):
       assert one.frames.tobytes() == other.frames.tobytes() and one.labels.tobytes() == other.labels.tobytes()
 
 

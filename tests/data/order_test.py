@@ -51,10 +51,10 @@ def test_the_same_seed_gives_the_same_order_whatever_tensorflows_own_seed_is(spl
     assert drawn(split, 2 * N, seed=3) == wanted
 
 
-@pytest.mark.parametrize("start", [1, 17, N - 1, N, N + 1, 2 * N + 31, 1000 * N + 5])
+@pytest.mark.parametrize("start", [17, N, N + 1, 1000 * N + 5])
 def test_joined_anywhere_it_goes_on_as_if_uninterrupted(split, start):
   epoch = start // N
-  from_epoch = drawn(split, 3 * N, seed=3, start=epoch * N)
+  from_epoch = drawn(split, 2 * N + 20, seed=3, start=epoch * N)
   joined = drawn(split, N + 20, seed=3, start=start)
   for whole, part in zip(from_epoch, joined):
     assert whole[start - epoch * N:][:N + 20] == part
@@ -95,7 +95,7 @@ def test_members_that_run_out_are_drawn_again_in_another_order(split):
   assert sorted(first) == sorted(second) == list(range(0, N, 3)) and first != second and set(rest) < set(first)
 
 
-@pytest.mark.parametrize("start", [3, 15, 37, 47, 50, 93, 151])
+@pytest.mark.parametrize("start", [15, 37, 47, 93])
 def test_epochs_with_members_are_joined_exactly_too(split, start):
   settings = dict(seed=3, attributes=2, epochs=thirds, epoch_records=47)
   whole, joined = drawn(split, 220, **settings), drawn(split, 60, start=start, **settings)
