@@ -95,7 +95,8 @@ def convert_apart(graph: bytes, height: int, width: int, folder: pathlib.Path) -
   root = str(pathlib.Path(__file__).resolve().parent.parent)
   environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
                               "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
-  command = [sys.executable, "-c", "import sys; from mppar_tf.conversion import child; child(*sys.argv[1:])", str(source), str(height), str(width)]
+  code = "import sys; from mppar_tf.conversion import child; child(*sys.argv[1:])"
+  command = [sys.executable, "-c", code, str(source), str(height), str(width)]
   try:
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                           timeout=TIMEOUT_SECONDS, check=False)

@@ -4,12 +4,12 @@
   python -m mppar_tf.export --run_dir=... --export_dir=my_export --export_height=96 --export_width=128
   python -m mppar_tf.export --check=saved_models/a/mppar
 
-Written: saved_model/ (free batch), anonymizer_float32.tflite and anonymizer_float16.tflite (batch 1, TFLite builtins), manifest.json (hashes,
-input, parity, flags, metrics, versions, licences). Each file is run on training frames and compared with Keras before it is kept; an
-anonymizer that gives NaN, a constant, or its input in disguise is refused. The folder appears whole or not at all.
+Written: saved_model/ (free batch), anonymizer_float32.tflite and anonymizer_float16.tflite (batch 1, TFLite builtins), manifest.json
+(hashes, input, parity, flags, metrics, versions, licences). Each file is run on training frames and compared with Keras before it is
+kept; an anonymizer that gives NaN, a constant, or its input in disguise is refused. The folder appears whole or not at all.
 
-The run's own flags (RUN_DIR/flags.txt) are read first. --check needs neither the run nor, for the TFLite files, TensorFlow: it verifies hashes,
-runs every file on built-in pictures and looks at shapes, finite values and the distance from identity.
+The run's own flags (RUN_DIR/flags.txt) are read first. --check needs neither the run nor, for the TFLite files, TensorFlow: it verifies
+hashes, runs every file on built-in pictures and looks at shapes, finite values and the distance from identity.
 
 Exit codes: 0 exported, or the export is whole; 2 bad input; 3 refused, or the checked export has problems (each told in one line).
 """
@@ -26,7 +26,8 @@ from mppar_tf.on_camera.engine import Engine
 from mppar_tf.on_camera.errors import ModelRefused
 
 DONE, REFUSED = 0, 3
-PROGRAM_OPTIONS = (options.ExportOptions, options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
+RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
+PROGRAM_OPTIONS = (options.ExportOptions, *RUN_OPTIONS)
 HEADLINE = ("action_top1", "action_top1_before_polish", "privacy_cmap_known", "privacy_cmap_novel", "identity_accuracy")
 SAME_NETWORK = 1e-4  # largest difference, in [0, 1], between a method's `anonymize` and the network that is exported for it
 
@@ -68,7 +69,7 @@ def check(chosen) -> int:
       continue
     fault = judge.fault(pictures, outputs)
     distance = judge.distance_from_identity(pictures, outputs)
-    lines.append(f"{variant}: {len(content)} bytes, {distance['psnr_db']:.1f} dB and colour recovery {distance['colour_recovery']:.2f} from identity")
+    lines.append(f"{variant}: {len(content)} bytes; {_told(distance)}")
     problems += [f"{variant}: on the built-in pictures: {fault}"] if fault else []
   if not described["models"]:
     problems.append(f"{folder}: holds no TFLite model")
@@ -94,6 +95,7 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
 
   from mppar_tf import checkpoints, evaluate, experiment, exporting
   from mppar_tf.data import records
+  from mppar_tf.evaluation import report
   run_dir = pathlib.Path(run_options.run_dir)
   try:
     # Without replicas: variables mirrored over devices cannot be frozen into a graph.
@@ -112,6 +114,8 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     sized = resized(frames, chosen.export_height or clip_options.crop, chosen.export_width or clip_options.crop)
     facts = facts_of(built, run_dir, step, chosen, (run_options, clip_options, model_options, train_options))
     written = exporting.export(method.models["anonymizer"], folder, sized, facts, overwrite=chosen.overwrite)
+  except report.ReportError as error:
+    raise options.OptionError(str(error)) from error
   except exporting.ExportRefused as error:
     print(f"export: {error}", file=sys.stderr)
     return REFUSED
@@ -126,8 +130,8 @@ def training_frames(built, method, chosen, on_corrupt: str):
   from mppar_tf.data import clips, images
   half = -(-chosen.export_frames // 2)
   batches = (clips.evaluation_clips(built.clips["train"], built.spec, batch_size=half, clips_per_video=1, on_corrupt=on_corrupt),
-             images.evaluation_private(built.private["train"], built.spec, built.benchmark.known, batch_size=half, frames=built.benchmark.private_frames,
-                                       on_corrupt=on_corrupt))
+             images.evaluation_private(built.private["train"], built.spec, built.benchmark.known, batch_size=half,
+                                       frames=built.benchmark.private_frames, on_corrupt=on_corrupt))
   found = [next(iter(data))[0].frames for data in batches]  # [half, T, crop, crop, 3] each
   return np.concatenate([frames[:, frames.shape[1] // 2].numpy() for frames in found])[:chosen.export_frames]
 
@@ -141,7 +145,7 @@ def check_same(method, frames) -> None:
   judged = method.anonymize(tf.constant(frames[:, None]))[:, 0].numpy()  # [N, H, W, 3]
   difference = float(np.abs(judged - method.models["anonymizer"](frames, training=False).numpy()).max())
   if not difference <= SAME_NETWORK:
-    raise exporting.ExportRefused(f"the method's frames differ from its anonymizer network's by {difference:.3g}: it cannot be exported as that network")
+    raise exporting.ExportRefused(f"the method's frames differ from its anonymizer network's by {difference:.3g}: it is another thing")
 
 
 def resized(frames, height: int, width: int):
@@ -151,7 +155,8 @@ def resized(frames, height: int, width: int):
   from mppar_tf.on_camera import engine
   if frames.shape[1:3] == (height, width):
     return frames
-  return np.stack([engine.resize(np.rint(frame * 255).astype(np.uint8), height, width, "AREA") for frame in frames]).astype(np.float32) / 255
+  stored = np.rint(frames * 255).astype(np.uint8)
+  return np.stack([engine.resize(frame, height, width, "AREA") for frame in stored]).astype(np.float32) / 255
 
 
 def facts_of(built, run_dir: pathlib.Path, step: int, chosen, run_flags) -> dict:
@@ -159,7 +164,7 @@ def facts_of(built, run_dir: pathlib.Path, step: int, chosen, run_flags) -> dict
   from mppar_tf.evaluation import report
   run_options, _, model_options, _ = run_flags
   private = ("run_dir", "data_dir", "init_from")  # paths of this machine
-  flags = {field.name: getattr(group, field.name) for group in run_flags for field in dataclasses.fields(group) if field.name not in private}
+  flags = {name: value for group in run_flags for name, value in dataclasses.asdict(group).items() if name not in private}
   sources = {split["train"].manifest.dataset: split["train"].manifest for split in (built.clips, built.private)}
   licences: dict[str, list[str]] = {}
   for name, found in sources.items():
@@ -170,7 +175,8 @@ def facts_of(built, run_dir: pathlib.Path, step: int, chosen, run_flags) -> dict
       "checkpoint": {"which": chosen.checkpoint, "step": step}, "flags": flags, "seeds": [run_options.seed],
       "metrics": metrics(run_dir, step), "git_commit": report.code_commit(),
       "known_attributes": list(built.benchmark.known), "novel_attributes": list(built.benchmark.novel),
-      "training_data": [{"dataset": name, "licence": found.licence or "not stated", "source_sha256": found.source_sha256} for name, found in sources.items()],
+      "training_data": [{"dataset": name, "licence": found.licence or "not stated", "source_sha256": found.source_sha256}
+                        for name, found in sources.items()],
       "statement": " ".join(f"Trained on {' and '.join(names)}: {licence}." for licence, names in licences.items())}
 
 
@@ -184,17 +190,22 @@ def metrics(run_dir: pathlib.Path, step: int) -> dict | None:
   if results.get("checkpoint_step") != step:
     return None
   sides = {"anonymized": results, "raw": results["raw"], "chance": results["chance"]}
-  return {side: {key: found[key] for key in HEADLINE if found.get(key) is not None} for side, found in sides.items()} | {"budget": results["budget"]}
+  figures = {side: {key: found[key] for key in HEADLINE if found.get(key) is not None} for side, found in sides.items()}
+  return figures | {"budget": results["budget"]}
+
+
+def _told(distance: dict) -> str:
+  return f"from identity: {distance['psnr_db']:.1f} dB PSNR, {distance['colour_recovery']:.2f} colour recovery"
 
 
 def summary(folder: pathlib.Path, written: dict, step: int) -> str:
   lines = [f"exported the checkpoint of step {step} to {folder}, input {written['input']['shape']}"]
   for name, found in [("saved_model", written["saved_model"]), *written["models"].items()]:
     parity = found["parity"]
-    lines.append(f"  {name}: {parity['psnr_db']:.1f} dB to Keras, largest error {parity['max_abs_error']:.2g}, on {parity['frames']} training frames")
-  identity = written["identity"]
-  lines.append(f"  distance from identity: {identity['psnr_db']:.1f} dB, colour recovery {identity['colour_recovery']:.2f}")
-  lines.append(f"  metrics: {'in the manifest' if written['metrics'] else 'none (mppar_tf.evaluate has not judged this checkpoint)'}; {written['statement']}")
+    lines.append(f"  {name}: {parity['psnr_db']:.1f} dB to Keras, largest error {parity['max_abs_error']:.2g}, "
+                 f"on {parity['frames']} training frames")
+  metrics_told = "in the manifest" if written["metrics"] else "none (mppar_tf.evaluate has not judged this checkpoint)"
+  lines += [f"  {_told(written['identity'])}", f"  metrics: {metrics_told}", f"  {written['statement']}"]
   return "\n".join(lines + [f"next: python -m mppar_tf.camera --model={folder} --source=VIDEO --sink=safe.mp4"])
 
 

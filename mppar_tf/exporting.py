@@ -16,14 +16,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import mppar_tf
 from mppar_tf import conversion
 from mppar_tf.on_camera import judge, manifest
 from mppar_tf.on_camera.engine import Engine
 from mppar_tf.on_camera.errors import ModelRefused
 
 SAVED_MODEL = "saved_model"
-PACKAGES = ("keras", "numpy", "ai-edge-litert")
+PACKAGES = ("keras", "numpy", "ai-edge-litert", "mppar-tf")
 
 
 class ExportRefused(ValueError):
@@ -45,7 +44,8 @@ PARITY: Mapping[str, Tolerance] = {
 }
 
 
-def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, facts: Mapping[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
+def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, facts: Mapping[str, Any], *,
+           overwrite: bool = False) -> dict[str, Any]:
   """Writes an export; `folder` appears whole or not at all.
 
   Args:
@@ -90,7 +90,8 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
         "input": {"name": conversion.INPUT} | side,
         "output": {"name": conversion.OUTPUT} | side,
         "models": models,
-        SAVED_MODEL: {"folder": SAVED_MODEL, "batch": "free", "parity": _parity(SAVED_MODEL, expected, _run_saved_model(staging / SAVED_MODEL, frames))},
+        SAVED_MODEL: {"folder": SAVED_MODEL, "batch": "free",
+                      "parity": _parity(SAVED_MODEL, expected, _run_saved_model(staging / SAVED_MODEL, frames))},
         "identity": judge.distance_from_identity(frames, expected) | {"frames": len(frames)},
         "parameters": int(anonymizer.count_params()),
         "versions": versions(),
@@ -122,7 +123,8 @@ def _keras_outputs(anonymizer: keras.Model, frames: np.ndarray) -> np.ndarray:
   try:
     outputs = [np.asarray(anonymizer(picture[None], training=False), np.float32)[0] for picture in frames]  # N x [H, W, 3]
   except (ValueError, tf.errors.InvalidArgumentError) as error:
-    raise ExportRefused(f"the anonymizer does not take frames of {frames.shape[1]}x{frames.shape[2]}: {str(error).splitlines()[0]}") from None
+    size = f"{frames.shape[1]}x{frames.shape[2]}"
+    raise ExportRefused(f"the anonymizer does not take frames of {size}: {str(error).splitlines()[0]}") from None
   return np.stack(outputs)
 
 
@@ -143,7 +145,8 @@ def _run_saved_model(folder: pathlib.Path, frames: np.ndarray) -> np.ndarray:
 def _parity(kind: str, expected: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
   """{"psnr_db", "max_abs_error", "frames"} of a file's outputs against Keras's; raises ExportRefused beyond PARITY[kind]."""
   if outputs.shape != expected.shape or not np.all(np.isfinite(outputs)):
-    raise ExportRefused(f"the {kind} file answers {list(outputs.shape)} with {int(np.sum(~np.isfinite(outputs)))} values that are not finite")
+    wrong = int(np.sum(~np.isfinite(outputs)))
+    raise ExportRefused(f"the {kind} file answers {list(outputs.shape)} with {wrong} values that are not finite")
   psnr, error = judge.psnr_db(expected, outputs), float(np.abs(expected - outputs).max())
   if psnr < PARITY[kind].psnr_db or error > PARITY[kind].max_abs_error:
     raise ExportRefused(f"the {kind} file differs from Keras: PSNR {psnr:.1f} dB (at least {PARITY[kind].psnr_db:g}), "
@@ -170,8 +173,8 @@ def _staged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def versions() -> dict[str, str]:
-  """Versions of what made the export."""
-  found = {"python": platform.python_version(), "tensorflow": tf.__version__, "mppar_tf": mppar_tf.__version__}
+  """Versions of what made the export; a package that is not installed (this one, in a source checkout) is left out."""
+  found = {"python": platform.python_version(), "tensorflow": tf.__version__}
   for package in PACKAGES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       found[package] = importlib.metadata.version(package)

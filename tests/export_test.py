@@ -43,8 +43,9 @@ def data_dir(tmp_path_factory):
 
 def make_run(run_dir, data_dir, method_name):
   """A run folder as train leaves it, in the middle of the game, with weights that no seed gives. Returns (method, step)."""
-  run = options.RunOptions(run_dir=str(run_dir), data_dir=str(data_dir), benchmark="custom", clips_records="tiny_clips", private_records="tiny_images",
-                           known_attributes=("a", "b"), novel_attributes=("c",), method=method_name, seed=3, deterministic=False)
+  run = options.RunOptions(run_dir=str(run_dir), data_dir=str(data_dir), benchmark="custom", clips_records="tiny_clips",
+                           private_records="tiny_images", known_attributes=("a", "b"), novel_attributes=("c",), method=method_name,
+                           seed=3, deterministic=False)
   clip = options.ClipOptions(clip_frames=4, frame_skip=1, crop=16)
   model = options.ModelOptions(anonymizer_size="tiny", recognizer_size="tiny", attacker_size="tiny",
                                training_attackers=("mobilenet_v2_0.35", "mobilenet_v2_0.5"), test_attackers=("resnet_v1_50",))
@@ -81,7 +82,8 @@ def test_exports_the_checkpoints_weights_with_their_story(trained, data_dir, tmp
   outputs = Engine((tmp_path / "x" / "anonymizer_float32.tflite").read_bytes()).run_all(frames)
   np.testing.assert_allclose(outputs, expected, atol=1e-4)
   assert (manifest["method"], manifest["protocol"], manifest["benchmark"], manifest["seeds"]) == ("mppar", "a", "custom", [3])
-  assert manifest["flags"]["crop"] == 16 and manifest["flags"]["anonymizer_size"] == "tiny" and manifest["checkpoint"] == {"step": 17, "which": "best"}
+  assert manifest["flags"]["crop"] == 16 and manifest["flags"]["anonymizer_size"] == "tiny"
+  assert manifest["checkpoint"] == {"step": 17, "which": "best"}
   assert str(data_dir) not in json.dumps(manifest) and str(run_dir) not in json.dumps(manifest)
   assert manifest["statement"] == "Trained on tiny_clips and tiny_images: made up."
   assert [d["dataset"] for d in manifest["training_data"]] == ["tiny_clips", "tiny_images"]
@@ -102,14 +104,16 @@ def test_compares_on_training_frames_of_both_sets(trained, data_dir):
   split = records.open_split(str(data_dir / "tiny_images"), "train")
   raw = next(iter(records.read(split)))[1].numpy()
   first = schema.decode_image(raw, split.manifest.header)
-  assert np.abs(frames[3] * 255 - np.asarray(tf.io.decode_jpeg(first.pixels) if isinstance(first.pixels, bytes) else first.pixels)).max() <= 1
+  pixels = tf.io.decode_jpeg(first.pixels).numpy() if isinstance(first.pixels, bytes) else first.pixels
+  assert np.abs(frames[3] * 255 - pixels).max() <= 1
 
 
 @pytest.mark.parametrize("step, told", [(17, True), (16, False)])
 def test_metrics_of_this_checkpoint_alone_are_told(trained, step, told):
   run_dir, _ = trained
   side = {"action_top1": 0.5, "privacy_cmap_novel": 0.4, "by_video": {}}
-  report.write(run_dir / "results.json", {"format": report.FORMAT, "checkpoint_step": step, "raw": side, "chance": {"action_top1": 0.1}, "budget": {"attack_steps": 9}, **side})
+  report.write(run_dir / "results.json", {"format": report.FORMAT, "checkpoint_step": step, "raw": side, "chance": {"action_top1": 0.1},
+                                          "budget": {"attack_steps": 9}, **side})
   try:
     found = export.metrics(run_dir, 17)
   finally:
@@ -121,11 +125,12 @@ def test_metrics_of_this_checkpoint_alone_are_told(trained, step, told):
 
 def test_another_size_is_exported_and_an_impossible_one_refused(trained, tmp_path, capsys):
   run_dir, method = trained
-  assert run_program(f"--run_dir={run_dir}", f"--export_dir={tmp_path / 'x'}", "--allow_unfinished", "--export_height=12", "--export_width=20") == 0
+  common = (f"--run_dir={run_dir}", "--allow_unfinished")
+  assert run_program(*common, f"--export_dir={tmp_path / 'x'}", "--export_height=12", "--export_width=20") == 0
   frames = np.random.default_rng(1).uniform(0, 1, (2, 12, 20, 3)).astype(np.float32)
   outputs = Engine((tmp_path / "x" / "anonymizer_float32.tflite").read_bytes()).run_all(frames)
   np.testing.assert_allclose(outputs, method.models["anonymizer"](frames).numpy(), atol=1e-4)
-  assert run_program(f"--run_dir={run_dir}", f"--export_dir={tmp_path / 'y'}", "--allow_unfinished", "--export_height=13") == 3
+  assert run_program(*common, f"--export_dir={tmp_path / 'y'}", "--export_height=13") == 3
   assert "13x16" in capsys.readouterr().err and not (tmp_path / "y").exists()
 
 
@@ -166,7 +171,8 @@ def whole(trained, tmp_path_factory):
   return folder
 
 
-@pytest.mark.parametrize("how, word", [("flip", "SHA-256"), ("missing", "No such file"), ("stray", "not listed"), ("identity", "identity-like")])
+@pytest.mark.parametrize("how, word", [
+    ("flip", "SHA-256"), ("missing", "No such file"), ("stray", "not listed"), ("identity", "identity-like")])
 def test_check_names_each_problem_in_a_line(whole, tmp_path, capsys, how, word):
   folder = tmp_path / "x"
   shutil.copytree(whole, folder)
@@ -183,14 +189,16 @@ def test_check_names_each_problem_in_a_line(whole, tmp_path, capsys, how, word):
   capsys.readouterr()
   assert run_program(f"--check={folder}") == 3
   said = capsys.readouterr().err.splitlines()
-  assert said and all(line.startswith("export: ") for line in said if not line.startswith(("INFO", "WARNING"))) and any(word in line for line in said)
+  assert all(line.startswith("export: ") for line in said if not line.startswith(("INFO", "WARNING")))
+  assert any(word in line for line in said)
 
 
 def test_check_of_the_program_needs_no_tensorflow(tmp_path):
   folder = tiny_exports.write(tmp_path / "x", tiny_exports.anonymizer())
   code = ("import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\nfrom mppar_tf import export\n"
           "sys.exit(export.main(['--check=' + sys.argv[1]]))")
-  done = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+  start = lambda *command: subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=120)
+  done = start("-c", code, str(folder))
   assert done.returncode == 0 and "float32: " in done.stdout, done.stderr
-  done = subprocess.run([sys.executable, "-m", "mppar_tf.export", f"--check={tmp_path / 'nowhere'}"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+  done = start("-m", "mppar_tf.export", f"--check={tmp_path / 'nowhere'}")
   assert done.returncode == 3 and done.stdout == "" and len(done.stderr.splitlines()) == 1 and "no readable manifest.json" in done.stderr

@@ -74,7 +74,8 @@ def test_manifest_tells_hashes_parity_facts_and_distance(exported):
     content = path.read_bytes()
     assert read["files"][path.relative_to(folder).as_posix()] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
   assert {key: read[key] for key in FACTS} == FACTS
-  assert read["input"] == {"name": "frames", "shape": [1, 16, 24, 3], "layout": "NHWC", "dtype": "float32", "range": [0.0, 1.0], "colour": "RGB"}
+  assert read["input"] == {"name": "frames", "shape": [1, 16, 24, 3], "layout": "NHWC", "dtype": "float32", "range": [0.0, 1.0],
+                           "colour": "RGB"}
   frames = tiny_exports.pictures01(4)
   mse = np.mean((keras_outputs(model, frames).astype(np.float64) - frames) ** 2)
   assert read["identity"]["psnr_db"] == pytest.approx(10 * np.log10(1 / mse), abs=1e-2)

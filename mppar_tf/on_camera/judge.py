@@ -34,7 +34,7 @@ def colour_recovery(inputs: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def _whitened(pictures: np.ndarray) -> np.ndarray:
-  """[N, H, W, 3] -> [N * H * W, k] uncorrelated, of variance 1; colour directions too faint to be seen (noise, JPEG's chroma) are left out."""
+  """[N, H, W, 3] -> [N * H * W, k] uncorrelated, of variance 1; colour directions too faint to be seen (noise, JPEG's chroma) left out."""
   colours = np.asarray(pictures, np.float64).reshape(-1, 3)
   colours = colours - colours.mean(axis=0)
   variances, directions = np.linalg.eigh(colours.T @ colours / len(colours))

@@ -119,7 +119,8 @@ class VideoFile:
       return
     missing = (self._stream.start_time or 0) + self._stream.duration - end
     if missing * self._known.time_base * self._known.rate > MISSING_FRAMES:
-      raise SourceFailed(f"source {self.path}: ends after {count} frames, {float(missing * self._known.time_base):.2f} s too early (truncated?)")
+      seconds = float(missing * self._known.time_base)
+      raise SourceFailed(f"source {self.path}: ends after {count} frames, {seconds:.2f} s too early (truncated?)")
 
   def close(self) -> None:
     if self._container is not None:
