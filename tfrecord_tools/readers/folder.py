@@ -116,8 +116,8 @@ def read_table(name: str, raw: bytes, root: pathlib.Path) -> Table:
     place = f"{name} line {lines.line_num}"
     try:
       row = _row(lines.line_num, header, attributes, cells)
-      kinds.setdefault(_kind(row.file), row.file)
       path = inside(root, row.file)
+      kinds.setdefault(_kind(row.file), row.file)
       video.check_file(path)
       same = seen.setdefault(pathlib.PurePosixPath(row.file), lines.line_num)
       if same != lines.line_num:
