@@ -12,8 +12,9 @@ from mppar_tf import evaluate, flagfiles, options, train
 from mppar_tf.evaluation import report, two_fold
 
 TRAINING = ["--benchmark=custom", "--clips_records=tiny_clips", "--private_records=tiny_images", "--known_attributes=a,b",
-            "--novel_attributes=c,d", "--protocol=a", "--method=strong_blur", "--clip_frames=4", "--frame_skip=1", "--crop=16", "--anonymizer_size=tiny",
-            "--recognizer_size=tiny", "--attacker_size=tiny", "--training_attackers=mobilenet_v2_0.5,mobilenet_v2_1.0",
+            "--novel_attributes=c,d", "--protocol=a", "--method=strong_blur", "--clip_frames=4", "--frame_skip=1", "--crop=16",
+            "--anonymizer_size=tiny", "--recognizer_size=tiny", "--attacker_size=tiny",
+            "--training_attackers=mobilenet_v2_0.5,mobilenet_v2_1.0",
             "--test_attackers=mobilenet_v1_1.0,resnet_v1_50", "--action_steps=3", "--max_steps=1", "--min_recognizer_steps=1",
             "--action_batch=2", "--privacy_batch=4", "--recognizer_batch=4", "--nodeterministic"]
 BUDGET = ["--attack_steps=4", "--attack_looks=2", "--attack_batch=8", "--polish_steps=2", "--polish_batch=4", "--raw_action_steps=2",
@@ -92,7 +93,8 @@ def test_an_unfinished_run_is_refused_in_one_line(run_dir, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("more, words", [
-    (["--gamma=3"], "--gamma belongs to the run"), (["--noflip"], "--noflip belongs to the run"), (["--crop", "24"], "--crop belongs to the run"),
+    (["--gamma=3"], "--gamma belongs to the run"), (["--noflip"], "--noflip belongs to the run"),
+    (["--crop", "24"], "--crop belongs to the run"),
     (["--compare=nowhere.json"], "nowhere.json is no results file"), (["--test_attackers=mobilenet_v2_0.5"], "stand on both sides"),
     (["--checkpoint=newest"], "best|last"), (["--novel_attributes=c,zebra"], "zebra")])
 def test_what_does_not_fit_the_run_is_refused_in_one_line(run_dir, capsys, more, words):
