@@ -66,23 +66,27 @@ def shard_name(split: str, number: int, shards: int) -> str:
 
 
 def manifest_exists(folder: str) -> bool:
-  remote.prepare(os.fspath(folder))
-  path = manifest_path(folder)
-  return remote.bounded(lambda: tf.io.gfile.exists(path), path)
+  return _stored(os.fspath(folder)) is not None
 
 
 def read_manifest(folder: str) -> Manifest:
   """The manifest of a dataset's folder; raises RecordsError where it is absent, unreadable or of another schema version."""
   folder = os.fspath(folder)
-  remote.prepare(folder)
+  stored = _stored(folder)
+  if stored is None:
+    raise RecordsError(f"{folder}: no {MANIFEST}; build the records first (python -m tfrecord_tools.build --help)")
+  return parse_manifest(stored.decode(errors="replace"), manifest_path(folder))
+
+
+def _stored(folder: str) -> bytes | None:
   path = manifest_path(folder)
+  remote.prepare(path)
   try:
-    text = remote.bounded(lambda: read_bytes(path), path).decode()
+    return remote.fetch(path) if remote.is_remote(path) else read_bytes(path)
   except tf.errors.NotFoundError:
-    raise RecordsError(f"{folder}: no {MANIFEST}; build the records first (python -m tfrecord_tools.build --help)") from None
+    return None
   except tf.errors.OpError as error:
     raise RecordsError(f"{path}: cannot be read ({' '.join(str(error.message).split())[:200]})") from None
-  return parse_manifest(text, path)
 
 
 def parse_manifest(text: str, path: str) -> Manifest:

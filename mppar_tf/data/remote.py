@@ -3,6 +3,8 @@
 Every other room reads through `tf.io.gfile` and `tf.data`, which see remote files once their file system is registered here.
 """
 
+import subprocess
+import sys
 import threading
 from typing import Any, Callable
 from urllib.parse import urlsplit
@@ -42,6 +44,44 @@ def prepare(path: str) -> None:
   if _scheme(path) not in tf.io.gfile.get_registered_schemes():
     known = ", ".join(sorted(s for s in tf.io.gfile.get_registered_schemes() if s))
     raise RecordsError(f"{path}: {_scheme(path)}:// is not one of the file systems that loaded ({known}); {advice}")
+
+
+_FETCH = """
+import sys
+import tensorflow as tf
+if sys.argv[2] not in tf.io.gfile.get_registered_schemes():
+  import tensorflow_io
+try:
+  content = tf.io.gfile.GFile(sys.argv[1], "rb").read()
+except tf.errors.NotFoundError:
+  sys.exit(3)
+except tf.errors.OpError as error:
+  sys.exit(" ".join(str(error.message).split())[:200])
+sys.stdout.buffer.write(content)
+"""
+_START_SECONDS = 60.0  # importing TensorFlow, on a busy machine
+
+
+def fetch(path: str) -> bytes | None:
+  """A small file behind a URL, None where there is none: the first contact with an endpoint.
+
+  A child process asks, since a thread that waits for a dead endpoint can be neither stopped nor, by its file system's library, left behind:
+  the interpreter aborts at exit.
+
+  Raises:
+    RecordsError: no answer in time, or another error.
+  """
+  seconds = _START_SECONDS + ANSWER_SECONDS
+  try:
+    done = subprocess.run([sys.executable, "-c", _FETCH, path, _scheme(path)], capture_output=True, timeout=seconds, check=False)
+  except subprocess.TimeoutExpired:
+    raise RecordsError(f"{path}: no answer within {seconds:g} s") from None
+  if done.returncode == 3:
+    return None
+  if done.returncode:
+    reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+    raise RecordsError(f"{path}: cannot be read ({reason})")
+  return done.stdout
 
 
 def bounded(action: Callable[[], Any], path: str, seconds: float | None = None) -> Any:
