@@ -37,7 +37,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-venv: $(VENV)/.installed  ## the environment in .venv (TensorFlow 2.17); made afresh when a lock or pyproject.toml changes
+venv: $(VENV)/.installed  ## the environment in .venv (TensorFlow 2.17); made afresh when its lock changes
 
 venv-latest: $(VENV_LATEST)/.installed  ## the same in .venv-latest on TensorFlow 2.21 and numpy 2
 
@@ -49,7 +49,7 @@ $(VENV_LATEST)/.installed: constraints-latest.txt
 $(VENV)/.installed $(VENV_LATEST)/.installed: pyproject.toml
 	@[ -n "$(BASE_PYTHON)" ] || { echo "make: no Python 3.11 or 3.12 with the module venv found (Debian: apt-get install python3 python3-venv); \
 	or name one: make venv BASE_PYTHON=..." >&2; exit 1; }
-	$(BASE_PYTHON) -m venv --clear $(@D)
+	$(BASE_PYTHON) -m venv $(if $(filter constraints%,$?),--clear) $(@D)
 	$(@D)/bin/python -m pip install $(PIPFLAGS) --disable-pip-version-check --constraint $(firstword $(filter constraints%,$^)) --editable '.[$(EXTRAS)]'
 	$(@D)/bin/python -m pip check
 	@touch $@
