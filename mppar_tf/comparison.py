@@ -6,6 +6,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
+RAW = "raw"
 REFERENCE = "basic_equal_data"  # it sees as much data per anonymizer update as mppar: what is left is the meta step's own gain
 
 
@@ -15,11 +16,18 @@ def figures(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def by_method(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
-  """method -> seed -> results."""
-  found: dict[str, dict[int, Mapping[str, Any]]] = {}
+  """method -> seed -> results. Each result also carries the level on raw frames of its seed: together they are the method RAW."""
+  found: dict[str, dict[int, Mapping[str, Any]]] = {RAW: {}}
   for result in results:
     found.setdefault(result["method"], {})[result["seed"]] = result
+    found[RAW].setdefault(result["seed"], _raw_level(result))
   return found
+
+
+def _raw_level(result: Mapping[str, Any]) -> dict[str, Any]:
+  raw = result["raw"]
+  return {"action_top1": raw["action_top1"]} | {f"privacy_{name}": value for name, value in raw["privacy"].items() if name.startswith("cmap_")} | {
+      "identity_accuracy": raw["privacy"]["identity_accuracy"]}
 
 
 def spread(values: Sequence[float]) -> str:
@@ -46,6 +54,7 @@ def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> st
     order: methods in the order of rows.
   """
   methods = by_method(results)
+  order = [RAW] + [m for m in order if m != RAW]
   names = [m for m in order if m in methods] + sorted(set(methods) - set(order))
   columns = figures(results)
   head = {"action_top1": "action top-1 ↑", "privacy_cmap_known": "known cMAP ↓", "privacy_cmap_novel": "novel cMAP ↓", "identity_accuracy": "identity accuracy ↓"}
@@ -53,8 +62,7 @@ def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> st
   for name in names:
     cells = [spread([r[c] for r in methods[name].values()]) for c in columns]
     lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(methods[name])} |")
-  chance = results[0]["chance"]
-  lines.append("| chance | " + " | ".join(f"{chance[c]:.3f}" for c in columns) + " | |")
+  lines.append("| chance | " + " | ".join(f"{results[0]['chance'][c]:.3f}" for c in columns) + " | |")
   if REFERENCE in methods and len(methods) > 1:
     lines += ["", f"Difference to {REFERENCE}, paired by seed, mean [95 % confidence interval]:", "",
               "| method | " + " | ".join(head[c] for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]

@@ -298,7 +298,7 @@ class ReproduceOptions:
   study: str = option("twin_protocol_a", "Name of the comparison: a folder below --cells_dir and --results_dir.")
   config: str = option("protocol_a.flags", "Flagfile of every cell's training.")
   evaluation: str | None = option(None, "Flagfile of every cell's evaluation; none: the full budget.")
-  methods: tuple[str, ...] = option(("raw", "strong_blur", "basic", "basic_equal_data", "mppar"), "Methods, one row each.", choices=METHODS)
+  methods: tuple[str, ...] = option(("strong_blur", "basic", "basic_equal_data", "mppar"), "Methods, one row each.", choices=METHODS)
   seeds: int = option(3, "Seeds of each method.", low=1)
   first_seed: int = option(0, "The first of them.", low=0)
   jobs: int = option(1, "Cells at a time; each wants a core and one to two GB.", low=1)

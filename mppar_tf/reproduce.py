@@ -25,7 +25,6 @@ import tqdm
 from mppar_tf import comparison, flagfiles, options
 
 FAILED = 1
-WITHOUT_LEARNING = ("raw", "strong_blur")  # these have no initialisation to share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +73,8 @@ def run(chosen, storage) -> int:
 def plan(chosen) -> list[Cell]:
   """All cells, those first whose initialisation others wait for."""
   base, results = pathlib.Path(chosen.cells_dir) / chosen.study, pathlib.Path(chosen.results_dir) / chosen.study
-  learned = [m for m in chosen.methods if m not in WITHOUT_LEARNING]
+  from mppar_tf import methods
+  learned = [m for m in chosen.methods if m not in methods.WITHOUT_LEARNING]
   cells = []
   for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
     for method in chosen.methods:

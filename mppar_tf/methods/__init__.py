@@ -9,3 +9,5 @@ METHODS = {
     "basic_equal_data": adversarial.build_equal_data,
     "mppar": mppar.build,
 }
+
+WITHOUT_LEARNING = ("raw", "strong_blur")  # no f^D to train: nothing that runs of one seed could share
