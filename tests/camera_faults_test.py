@@ -1,7 +1,10 @@
 """Whatever goes wrong on the way, the camera stops, and no raw frame gets out."""
 
+import os
 import pathlib
 import signal
+import threading
+import time
 
 import av
 import footage
@@ -11,6 +14,9 @@ import tiny_exports
 
 from mppar_tf import camera
 from mppar_tf.on_camera import errors, judge, pipeline, sinks, sources
+
+
+COUNT_OF_INTERRUPTS = 4  # at opening, and at each of the first frames
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,33 @@ def test_sigterm_stops_removes_and_says_so(model, place, monkeypatch, capsys):
   assert camera.run(footage.chosen(model, place / "source", place / "out" / "safe.mp4")) == 130
   assert "interrupted" in capsys.readouterr().err and list((place / "out").iterdir()) == []
   assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("at", range(COUNT_OF_INTERRUPTS))
+def test_an_interrupt_at_any_moment_stops_every_thread_and_leaves_nothing(place, at):
+  source = sources.find(str(place / "source"))
+  frames, at_open = source.frames, source.open
+
+  def interrupt():
+    signal.raise_signal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else os.kill(os.getpid(), signal.SIGINT)
+
+  def interrupted_frames():
+    for frame in frames():
+      if frame.index == at - 1:
+        interrupt()
+        time.sleep(0.3)
+      yield frame
+
+  source.frames = interrupted_frames
+  if at == 0:
+    source.open = lambda: (at_open(), interrupt())[0]
+  with pytest.raises(errors.Interrupted):
+    pipeline.run(source, lambda frame: 255 - frame, sinks.find(str(place / "out" / "x.mp4")), keep_partial=False)
+  assert list((place / "out").iterdir()) == []
+  deadline = time.monotonic() + 5  # a thread that has let go of everything may take a moment to leave the list
+  while {"decode", "anonymize", "encode"} & {thread.name for thread in threading.enumerate()}:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
 
 
 def test_the_python_camera_stays_shut_after_a_failure(model, monkeypatch):
@@ -137,6 +170,21 @@ def truncated(place):
   return video
 
 
+def cut_matroska(place):
+  video = footage.make_video(place / "in.mkv", tiny_exports.pictures(30, *footage.SIZE))
+  content = video.read_bytes()
+  video.write_bytes(content[:len(content) * 2 // 3])
+  return video
+
+
+def damaged(place):
+  video = footage.make_video(place / "in.mp4", tiny_exports.pictures(30, *footage.SIZE), codec="mpeg4")
+  content = bytearray(video.read_bytes())
+  content[len(content) // 2:len(content) // 2 + 40] = bytes(range(40))
+  video.write_bytes(content)
+  return video
+
+
 def bad_image(place):
   (place / "source" / "007.png").write_bytes((place / "source" / "007.png").read_bytes()[:400])
   return place / "source"
@@ -160,7 +208,7 @@ def empty(place):
 
 @pytest.mark.parametrize("make, code, word", [
     (truncated, 4, "in.avi"), (bad_image, 4, "007.png"), (growing, 6, "one video has one size"), (text, 4, "Invalid data"),
-    (empty, 4, "has no image"),
+    (empty, 4, "has no image"), (cut_matroska, 4, "truncated?"), (damaged, 4, "corrupt"),
     (lambda place: place / "nowhere.mp4", 4, "does not exist"), (lambda place: "rtsp://host/x", 4, "live streams")])
 def test_a_bad_source_stops_with_one_line(model, place, capsys, make, code, word):
   assert camera.run(footage.chosen(model, make(place), place / "out" / "x.mp4")) == code

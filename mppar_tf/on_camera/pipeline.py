@@ -3,10 +3,11 @@
 Any error in any thread stops all three; what was decoded and not yet anonymized is dropped, never passed on.
 """
 
+import contextlib
 import queue
 import threading
 import time
-from typing import Callable, Iterator, NamedTuple
+from typing import Callable, Collection, Iterator, NamedTuple
 
 import numpy as np
 
@@ -81,6 +82,8 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
   stop = threading.Event()
   raw, safe = _Belt(queue_frames, stop), _Belt(queue_frames, stop)
   failures: list[CameraError] = []
+  live: set[str] = set()
+  ended = threading.Semaphore(0)
 
   def decode() -> None:
     for frame in source.frames():
@@ -104,44 +107,44 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
       progress()
 
   def guarded(work: Callable[[], None], doing: str) -> None:
+    live.add(doing)
     try:
-      work()
+      if not stop.is_set():
+        work()
     except _Stopped:
       return
     except CameraError as error:
       failures.append(error)
+      stop.set()
     except BaseException as error:  # a thread that dies unseen would leave the others waiting, or the output short
       failures.append(unexpected(error, doing))
-    else:
-      return
-    stop.set()
+      stop.set()
+    finally:
+      live.discard(doing)
+      ended.release()
 
+  jobs = ((decode, "decode"), (anonymize_all, "anonymize"), (encode, "encode"))
   try:
     stream = source.open()
     started(stream)
     sink.open(stream)
-    threads = [threading.Thread(target=guarded, args=job, daemon=True, name=job[1])
-               for job in ((decode, "decode"), (anonymize_all, "anonymize"), (encode, "encode"))]
-    for thread in threads:
-      thread.start()
-    try:
-      while any(thread.is_alive() for thread in threads):
-        for thread in threads:
-          thread.join(_POLL_SECONDS)
-    except KeyboardInterrupt:
-      failures.append(Interrupted(f"interrupted after {count['written']} frames"))
-    finally:
-      stop.set()
-      for thread in threads:
-        thread.join()
+    for job in jobs:
+      threading.Thread(target=guarded, args=job, daemon=True, name=job[1]).start()
+    for _ in jobs:
+      while not ended.acquire(timeout=_POLL_SECONDS):
+        continue
     if failures:
       raise failures[0]
     if len(set(count.values())) != 1:
       raise CameraError(f"frames were lost on the way: {count}")
     sink.commit(count["written"])
   except BaseException as error:
-    kept = sink.abandon(keep_partial)
+    stop.set()
+    _settle(live)
+    if isinstance(error, KeyboardInterrupt):
+      error = Interrupted(f"interrupted after {count['written']} frames")
     known = error if isinstance(error, CameraError) else unexpected(error, "camera")
+    kept = sink.abandon(keep_partial)
     if kept:
       known = type(known)(f"{known}; {count['written']} anonymized frames are kept in {kept}")
     raise known from None
@@ -149,6 +152,17 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
     source.close()
   frames = count["written"]
   return Summary(frames, time.monotonic() - begin, 1000 * busy[0] / max(1, frames))
+
+
+def _settle(live: Collection[str]) -> None:
+  """Waits until no thread touches source or sink any more, however often Ctrl-C is pressed.
+
+  Not by Thread.join: where a signal interrupts that, Python 3.11 takes a running thread for an ended one. A thread that is not live yet
+  will find the run stopped.
+  """
+  while live:
+    with contextlib.suppress(KeyboardInterrupt):
+      time.sleep(_POLL_SECONDS)
 
 
 def _anonymized(frame: Frame, anonymize: Callable[[np.ndarray], np.ndarray], busy: list[float], start: float) -> SafeFrame:

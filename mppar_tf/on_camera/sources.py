@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 from fractions import Fraction
 from typing import Any, Iterator, NamedTuple, Protocol
 
@@ -115,12 +116,20 @@ class VideoFile:
     self._check_end(clock.end, index)
 
   def _check_end(self, end: int, count: int) -> None:
-    if not self._stream.duration:
-      return
-    missing = (self._stream.start_time or 0) + self._stream.duration - end
-    if missing * self._known.time_base * self._known.rate > MISSING_FRAMES:
-      seconds = float(missing * self._known.time_base)
-      raise SourceFailed(f"source {self.path}: ends after {count} frames, {seconds:.2f} s too early (truncated?)")
+    missing = self._declared_end() - end * self._known.time_base
+    if missing * self._known.rate > MISSING_FRAMES:
+      raise SourceFailed(f"source {self.path}: ends after {count} frames, {float(missing):.2f} s too early (truncated?)")
+
+  def _declared_end(self) -> Fraction:
+    """When the last frame ends, in seconds, as far as the file says; 0 where it does not."""
+    stream, container = self._stream, self._container
+    if stream.duration:
+      return ((stream.start_time or 0) + stream.duration) * self._known.time_base
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska's
+    if tag:
+      return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
+    # The whole file's may be that of a longer audio track.
+    return Fraction(container.duration, av.time_base) if container.duration and len(container.streams) == 1 else Fraction(0)
 
   def close(self) -> None:
     if self._container is not None:
