@@ -1,12 +1,13 @@
 """What an install brings: locks that fit the ranges, every package, and a camera that needs no TensorFlow."""
 
+import ast
 import functools
 import pathlib
 import re
 import subprocess
 import sys
 import tomllib
-from typing import Iterator
+from typing import Iterable, Iterator
 
 import pytest
 from packaging.requirements import Requirement
@@ -27,6 +28,10 @@ def pins(name: str) -> dict[str, str]:
   return {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower(): line.partition("==")[2] for line in lines}
 
 
+def base() -> list[Requirement]:
+  return [Requirement(text) for text in project()["project"]["dependencies"]]
+
+
 def requirements(extra: str) -> Iterator[Requirement]:
   for text in project()["project"]["optional-dependencies"][extra]:
     requirement = Requirement(text)
@@ -43,9 +48,37 @@ def requirements(extra: str) -> Iterator[Requirement]:
 ])
 def test_the_lock_pins_every_dependency_within_its_range(lock, extras):
   pinned = pins(lock)
-  wanted = [Requirement(text) for text in project()["project"]["dependencies"]] + [one for extra in extras for one in requirements(extra)]
+  wanted = base() + [one for extra in extras for one in requirements(extra)]
   wrong = [str(one) for one in wanted if pinned.get(one.name.lower()) is None or not one.specifier.contains(pinned[one.name.lower()])]
   assert wrong == []
+
+
+# Where a module's name is not its distribution's.
+DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "cv2": "opencv-python-headless",
+                 "keras_cv": "keras-cv", "sklearn": "scikit-learn", "tensorflow_io": "tensorflow-io"}
+
+
+def third_party(sources: Iterable[pathlib.Path]) -> set[str]:
+  """Distributions that sources import, at whatever depth."""
+  names = set()
+  for path in sources:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+      if isinstance(node, ast.Import):
+        names |= {alias.name.split(".")[0] for alias in node.names}
+      elif isinstance(node, ast.ImportFrom):
+        names.add(str(node.module).split(".")[0])
+  return {DISTRIBUTIONS.get(name, name) for name in names - set(sys.stdlib_module_names) - set(PACKAGES)}
+
+
+def test_every_import_of_the_packages_is_a_declared_dependency():
+  declared = {one.name for one in [*base(), *requirements("train"), *requirements("beam")]}
+  assert third_party(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")) - declared == set()
+
+
+def test_the_camera_imports_only_what_its_extra_brings():
+  here = ROOT / "mppar_tf"
+  sources = [here / name for name in ("__init__.py", "camera.py", "flagfiles.py", "options.py")] + list((here / "on_camera").rglob("*.py"))
+  assert third_party(sources) <= {one.name for one in [*base(), *requirements("camera")]}
 
 
 def test_every_package_is_installed_and_nothing_else():
@@ -55,7 +88,7 @@ def test_every_package_is_installed_and_nothing_else():
 
 
 def test_neither_a_bare_install_nor_the_camera_s_asks_for_tensorflow():
-  named = [Requirement(text).name for text in project()["project"]["dependencies"]] + [one.name for one in requirements("camera")]
+  named = [one.name for one in [*base(), *requirements("camera")]]
   assert [name for name in named if name.startswith(("tensorflow", "keras"))] == []
 
 
