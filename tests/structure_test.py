@@ -50,11 +50,6 @@ MAY_IMPORT = {
     "exporting": {"conversion", "on_camera", "types"},
     "comparison": {"evaluation"},
     "side_by_side": set(),
-    "bench_tables": {"side_by_side"},
-    "bench_videos": {"side_by_side"},
-    "bench_input": {"bench_videos", "data", "experiment", "feeding", "side_by_side"},
-    "bench_updates": {"experiment", "feeding", "journal", "loop", "methods", "models", "side_by_side", "types"},
-    "side_by_side": set(),
 }
 TOOLS_MAY_IMPORT = {"", "data.schema", "data.records"}  # of mppar_tf
 PROGRAMS_ALSO = {"flagfiles", "options"}
