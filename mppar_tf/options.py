@@ -51,7 +51,14 @@ class SeedOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions(StorageOptions, SeedOptions):
+class MachineOptions:
+  """How the machine is used."""
+  deterministic: bool = option(True, "Deterministic ops and fixed thread counts: the same command gives bit-identical weights on one machine.")
+  threads: int = option(0, "Threads of one op (0: one for each core).", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(StorageOptions, SeedOptions, MachineOptions):
   """What is run, on what, and where its results go."""
   run_dir: str | None = option(None, "Folder of this run: flags.txt, checkpoints/, TensorBoard events, results.json.")
   benchmark: str = option("twin", "Datasets and attributes.", choices=BENCHMARKS)
@@ -64,8 +71,6 @@ class RunOptions(StorageOptions, SeedOptions):
   virtual_devices: int = option(1, "Split the CPU into this many replicas (for trying data parallel training; GPUs are found by themselves).", low=1)
   on_corrupt: str = option("fail", "A corrupt record: stop, or count, report and skip the rest of its shard.",
                            choices=lambda: ("fail", "skip_shard_remainder"))
-  deterministic: bool = option(True, "Deterministic ops and fixed thread counts: the same command gives bit-identical weights on one machine.")
-  threads: int = option(0, "Threads of one op (0: one for each core).", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,5 +307,28 @@ class ReproduceOptions:
   seeds: int = option(3, "Seeds of each method.", low=1)
   first_seed: int = option(0, "The first of them.", low=0)
   jobs: int = option(1, "Cells at a time; each wants a core and one to two GB.", low=1)
+  cell_threads: int = option(1, "Threads of each cell.", low=1)
   cells_dir: str = option("runs", "Where runs go.")
   results_dir: str = option("results", "Where results and the table go.")
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchOptions:
+  """What is measured, and how often."""
+  bench_parts: tuple[str, ...] = option(("updates_small", "updates_paper", "input"), "What is measured.",
+                                        choices=lambda: ("updates_small", "updates_paper", "input"))
+  bench_rounds: int = option(10, "Rounds; in each, every variant is measured once.", low=1)
+  bench_json: str | None = option(None, "Path of a JSON file that keeps every figure of every round.")
+  bench_config: str = option("protocol_a.flags", "Flagfile of the training whose networks and batches updates_small measures.")
+  bench_paper_batch: int = option(1, "Clips of one loss in updates_paper; twice as many images.", low=1)
+  bench_videos: int = option(40, "Videos that input makes (160x120, H.264) in a temporary folder, and records from them.", low=1)
+  bench_video_frames: int = option(64, "Frames of each.", low=1)
+  bench_clips: int = option(160, "Clips that each side of input reads in one turn, rounded up to whole batches.", low=1)
+
+  def __post_init__(self):
+    if not self.bench_parts:
+      raise OptionError("--bench_parts= names no part; there are updates_small, updates_paper, input")
+    if self.bench_json is not None:
+      path = pathlib.Path(self.bench_json).absolute()
+      if path.is_dir() or not os.access(path.parent, os.W_OK):  # told now, not after an hour of measuring
+        raise OptionError(f"--bench_json={self.bench_json}: no file can be written there")

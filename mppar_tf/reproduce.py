@@ -92,9 +92,11 @@ def run_cell(cell: Cell, config: str, chosen, storage) -> str:
     time.sleep(2.0)
   cell.run_dir.mkdir(parents=True, exist_ok=True)
   (cell.run_dir / "failed.txt").unlink(missing_ok=True)
-  common = [f"--flagfile={config}", f"--method={cell.method}", f"--seed={cell.seed}", f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}"]
+  common = [f"--flagfile={config}", f"--method={cell.method}", f"--seed={cell.seed}", f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}",
+            f"--threads={chosen.cell_threads}"]
   init = [f"--init_from={cell.init_from}"] if cell.init_from else []
-  for program, arguments in (("mppar_tf.train", common + init), ("mppar_tf.evaluate", [f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}", *_evaluation_flags(chosen)])):
+  for program, arguments in (("mppar_tf.train", common + init), ("mppar_tf.evaluate", [f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}",
+                                                                          f"--threads={chosen.cell_threads}", *_evaluation_flags(chosen)])):
     with open(cell.run_dir / "log.txt", "a", encoding="utf-8") as log:
       code = subprocess.run([sys.executable, "-m", program, *arguments], stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     if code:
