@@ -3,6 +3,7 @@
 #   make train RUN_DIR=runs/mine FLAGFILE=mine.flags     another run
 #   make test TESTS=tests/flagfiles_test.py              some tests
 #   make venv BASE_PYTHON=python3.12                     another Python (3.11 and 3.12 are what the locks are for)
+#   make venv EXTRAS=gpu,camera,dev                      with the CUDA libraries that TensorFlow 2.17 wants (12.3), from wheels
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
