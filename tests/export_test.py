@@ -15,7 +15,7 @@ import tiny_exports
 from mppar_tf import checkpoints, conversion, experiment, export, flagfiles, loop, options
 from mppar_tf.data import records, schema
 from mppar_tf.evaluation import report
-from mppar_tf.on_camera.engine import Engine
+from mppar_tf.on_camera.engine import CameraAnonymizer, Engine
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -169,6 +169,14 @@ def whole(trained, tmp_path_factory):
   folder = tmp_path_factory.mktemp("exports") / "whole"
   assert run_program(f"--run_dir={run_dir}", f"--export_dir={folder}", "--allow_unfinished") == 0
   return folder
+
+
+def test_the_camera_runs_every_variant_of_an_export(whole, trained):
+  frame = tiny_exports.pictures(1, 16, 16)[0]
+  expected = 255 * np.asarray(trained[1].models["anonymizer"](frame[None].astype(np.float32) / 255))[0]
+  for variant, levels in (("float32", 0.6), ("float16", 12)):
+    with CameraAnonymizer(whole, variant=variant) as camera:
+      assert np.abs(camera(frame) - expected).max() <= levels
 
 
 @pytest.mark.parametrize("how, word", [
