@@ -46,7 +46,8 @@ def test_small_recognizers_have_logits_of_every_class(name, size, frames, crop):
 
 
 @pytest.mark.parametrize("size, crop", [("tiny", 16), ("small", 32), ("small", 48), ("small", 64)])
-@pytest.mark.parametrize("name", ["mobilenet_v2_0.35", "mobilenet_v1_0.25", "resnet_v1_101", "resnet_v2_101", "inception_v1", "inception_v2"])
+@pytest.mark.parametrize("name", ["mobilenet_v2_0.35", "mobilenet_v1_0.25", "resnet_v1_101", "resnet_v2_101", "inception_v1",
+                                  "inception_v2"])
 def test_small_attackers_have_logits_of_every_attribute(name, size, crop):
   model = ATTACKERS[name](outputs=3, crop=crop, size=size)
   assert model(np.zeros((2, crop, crop, 3))).shape == (2, 3)

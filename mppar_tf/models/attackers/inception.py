@@ -59,10 +59,11 @@ def v2_halved(three, double):
 class Size(NamedTuple):
   stages: dict[int, dict[str, NamedTuple]]  # version -> named stages
   activation: str
+  start: str  # initializer of the kernels
 
 
 SIZES = {
-    "paper": Size(activation="relu", stages={
+    "paper": Size(activation="relu", start="he", stages={
         1: {"1": Conv(7, 64, 2), "1_pool": Max(3, 2), "2_reduce": Conv(1, 64), "2": Conv(3, 192), "2_pool": Max(3, 2),
             "3a": v1(64, (96, 128), (16, 32), 32), "3b": v1(128, (128, 192), (32, 96), 64), "3_pool": Max(3, 2),
             "4a": v1(192, (96, 208), (16, 48), 64), "4b": v1(160, (112, 224), (24, 64), 64), "4c": v1(128, (128, 256), (24, 64), 64),
@@ -74,12 +75,12 @@ SIZES = {
             "4c": v2(160, (128, 160), (128, 160), 96), "4d": v2(96, (128, 192), (160, 192), 96),
             "4e": v2_halved((128, 192), (192, 256)),
             "5a": v2(352, (192, 320), (160, 224), 128), "5b": v2(352, (192, 320), (192, 224), 128, Max)}}),
-    "small": Size(activation="relu", stages={
+    "small": Size(activation="relu", start="short", stages={
         1: {"1": Conv(3, 16), "1_pool": Max(3, 2), "2a": v1(8, (6, 12), (3, 6), 6), "2_pool": Max(3, 2),
             "3a": v1(12, (10, 20), (5, 10), 8), "3b": v1(16, (14, 28), (6, 12), 8)},
         2: {"1": Conv(3, 16), "1_pool": Max(3, 2), "2a": v2(8, (6, 12), (4, 6), 6), "2b": v2_halved((8, 16), (6, 10)),
             "3a": v2(16, (12, 24), (8, 14), 8, Max)}}),
-    "tiny": Size(activation="softplus", stages={
+    "tiny": Size(activation="softplus", start="he", stages={
         1: {"1": Conv(3, 3, 2), "2a": v1(2, (2, 2), (2, 2), 1)},
         2: {"1": Separable(3, 3, 2), "2a": v2(2, (1, 2), (1, 2), 1), "3a": v2_halved((1, 2), (1, 2))}}),
 }
@@ -90,7 +91,7 @@ def build(*, outputs: int, crop: int, version: int = 1, size: str = "paper", see
   """Frames [B, H, W, 3] in [0, 1], H = W = `crop` -> logits [B, outputs]. ValueError: an unknown size or version."""
   preset = layers.choose(SIZES, size, "attacker size")
   stages = layers.choose(preset.stages, version, "Inception version")
-  init = layers.initializers(layers.seed_stream(seed), "he")
+  init = layers.initializers(layers.seed_stream(seed), preset.start)
 
   def norm_act(x, name):
     x = layers.batch_norm(f"{name}_norm")(x)

@@ -15,15 +15,16 @@ class Size(NamedTuple):
   stem: int
   stages: tuple[tuple[int, int], ...]  # (channels, stride) of each depthwise separable convolution
   activation: str
+  start: str  # initializer of the kernels
 
 
 SIZES = {
     "paper": Size(
-        stem=32, activation="relu6",
+        stem=32, activation="relu6", start="he",
         stages=((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1),
                 (1024, 2), (1024, 1))),
-    "small": Size(stem=16, activation="relu6", stages=((32, 1), (48, 2), (48, 1), (80, 2))),
-    "tiny": Size(stem=4, activation="softplus", stages=((4, 1), (8, 2))),
+    "small": Size(stem=16, activation="relu6", start="short", stages=((32, 1), (48, 2), (48, 1), (80, 2))),
+    "tiny": Size(stem=4, activation="softplus", start="he", stages=((4, 1), (8, 2))),
 }
 
 
@@ -31,7 +32,7 @@ SIZES = {
 def build(*, outputs: int, crop: int, width: float = 1.0, size: str = "paper", seed: int = 0) -> keras.Model:
   """Frames [B, H, W, 3] in [0, 1], H = W = `crop` -> logits [B, outputs]. `width` multiplies channels. ValueError: unknown size."""
   preset = layers.choose(SIZES, size, "attacker size")
-  init = layers.initializers(layers.seed_stream(seed), "he")
+  init = layers.initializers(layers.seed_stream(seed), preset.start)
 
   def norm_act(x, name):
     x = layers.batch_norm(f"{name}_norm")(x)
@@ -45,8 +46,8 @@ def build(*, outputs: int, crop: int, width: float = 1.0, size: str = "paper", s
   x = keras.layers.Rescaling(2.0, offset=-1.0, name="centred")(frames)
   x = conv(x, int(preset.stem * width), 3, 2, "stem")  # [B, H/2, W/2, C]
   for i, (channels, stride) in enumerate(preset.stages, 1):
-    depthwise = keras.layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, depthwise_initializer=init("depthwise_3x3"),
-                                             name=f"stage{i}_depth")
+    depthwise = keras.layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False,
+                                             depthwise_initializer=init(f"{preset.start}_depthwise_3x3"), name=f"stage{i}_depth")
     x = norm_act(depthwise(x), f"stage{i}_depth")
     x = conv(x, int(channels * width), 1, 1, f"stage{i}_point")
   x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)  # [B, C]

@@ -24,17 +24,18 @@ class Size(NamedTuple):
   head: int
   divisor: int  # channels are multiples of it
   activation: str
+  start: str  # initializer of the kernels
 
 
 SIZES = {
     "paper": Size(
-        stem=32, head=1280, divisor=8, activation="relu6",
+        stem=32, head=1280, divisor=8, activation="relu6", start="he",
         stages=(Stage(1, 16, 1, 1), Stage(6, 24, 2, 2), Stage(6, 32, 3, 2), Stage(6, 64, 4, 2), Stage(6, 96, 3, 1),
                 Stage(6, 160, 3, 2), Stage(6, 320, 1, 1))),
     "small": Size(
-        stem=12, head=64, divisor=2, activation="relu6",
+        stem=12, head=64, divisor=2, activation="relu6", start="short",
         stages=(Stage(3, 16, 1, 1), Stage(3, 24, 2, 2), Stage(3, 32, 1, 2))),
-    "tiny": Size(stem=3, head=5, divisor=1, activation="softplus", stages=(Stage(1, 3, 1, 1), Stage(2, 4, 2, 2))),
+    "tiny": Size(stem=3, head=5, divisor=1, activation="softplus", start="he", stages=(Stage(1, 3, 1, 1), Stage(2, 4, 2, 2))),
 }
 
 
@@ -48,7 +49,7 @@ def divisible(channels: float, divisor: int) -> int:
 def build(*, outputs: int, crop: int, width: float = 1.0, size: str = "paper", seed: int = 0) -> keras.Model:
   """Frames [B, H, W, 3] in [0, 1], H = W = `crop` -> logits [B, outputs]. `width` multiplies channels. ValueError: unknown size."""
   preset = layers.choose(SIZES, size, "attacker size")
-  init = layers.initializers(layers.seed_stream(seed), "he")
+  init = layers.initializers(layers.seed_stream(seed), preset.start)
 
   def norm(x, name, activate=True):
     x = layers.batch_norm(f"{name}_norm")(x)
@@ -61,8 +62,8 @@ def build(*, outputs: int, crop: int, width: float = 1.0, size: str = "paper", s
   def inverted_residual(x, expansion, channels, stride, name):
     inside = expansion * x.shape[-1]
     h = conv(x, inside, 1, f"{name}_expand") if expansion > 1 else x
-    depthwise = keras.layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, depthwise_initializer=init("depthwise_3x3"),
-                                             name=f"{name}_depth")
+    depthwise = keras.layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False,
+                                             depthwise_initializer=init(f"{preset.start}_depthwise_3x3"), name=f"{name}_depth")
     h = conv(norm(depthwise(h), f"{name}_depth"), channels, 1, f"{name}_project", activate=False)
     return keras.layers.Add(name=name)([x, h]) if stride == 1 and x.shape[-1] == channels else h
 

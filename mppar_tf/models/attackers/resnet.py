@@ -25,15 +25,16 @@ class Size(NamedTuple):
   blocks: dict[int, tuple[int, ...]]  # nominal depth -> blocks of each stage
   bottleneck: bool  # 1x1, 3x3, 1x1 with four times the channels at the end; else two 3x3
   activation: str
+  start: str  # initializer of the kernels
 
 
 SIZES = {
     "paper": Size(stem=64, stem_kernel=7, stem_stride=2, stem_pool=3, channels=(64, 128, 256, 512),
-                  blocks={50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}, bottleneck=True, activation="relu"),
+                  blocks={50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}, bottleneck=True, activation="relu", start="he"),
     "small": Size(stem=16, stem_kernel=3, stem_stride=1, stem_pool=2, channels=(16, 24, 40),
-                  blocks={50: (1, 1, 1), 101: (1, 2, 2)}, bottleneck=False, activation="relu"),
+                  blocks={50: (1, 1, 1), 101: (1, 2, 2)}, bottleneck=False, activation="relu", start="short"),
     "tiny": Size(stem=3, stem_kernel=3, stem_stride=2, stem_pool=0, channels=(2, 3),
-                 blocks={50: (1, 1), 101: (1, 2)}, bottleneck=True, activation="softplus"),
+                 blocks={50: (1, 1), 101: (1, 2)}, bottleneck=True, activation="softplus", start="he"),
 }
 
 
@@ -47,7 +48,7 @@ def build(*, outputs: int, crop: int, version: int = 1, depth: int = 50, size: s
   preset = layers.choose(SIZES, size, "attacker size")
   blocks = layers.choose(preset.blocks, depth, "ResNet depth")
   residual = layers.choose({1: _post_activated, 2: _pre_activated}, version, "ResNet version")
-  part = _Parts(preset, layers.initializers(layers.seed_stream(seed), "he"))
+  part = _Parts(preset, layers.initializers(layers.seed_stream(seed), preset.start))
   widen = 4 if preset.bottleneck else 1
 
   frames = keras.Input((crop, crop, 3), name="frames")  # [B, H, W, 3]

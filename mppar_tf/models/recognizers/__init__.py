@@ -1,4 +1,7 @@
-"""f^A: action recognizers. `RECOGNIZERS[name](classes=..., frames=..., crop=..., size=..., width=..., dropout=..., seed=...)` -> keras.Model."""
+"""f^A: action recognizers.
+
+`RECOGNIZERS[name](classes=..., frames=..., crop=..., size=..., width=..., dropout=..., seed=...)` -> keras.Model.
+"""
 
 from mppar_tf.models.recognizers import c3d, r3d18
 

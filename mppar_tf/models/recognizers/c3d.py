@@ -18,6 +18,7 @@ class Size(NamedTuple):
   hidden: tuple[int, ...]  # dense layers before the logits
   batch_norm: bool
   activation: str
+  start: str  # initializer of the kernels
 
 
 SIZES = {
@@ -25,14 +26,14 @@ SIZES = {
     "paper": Size(
         stages=(Stage((64,), (1, 1, 1), (1, 2, 2)), Stage((128,), (1, 1, 1), (2, 2, 2)), Stage((256, 256), (1, 1, 1), (2, 2, 2)),
                 Stage((512, 512), (1, 1, 1), (2, 2, 2)), Stage((512, 512), (1, 1, 1), (2, 2, 2))),
-        hidden=(4096, 4096), batch_norm=False, activation="relu"),
+        hidden=(4096, 4096), batch_norm=False, activation="relu", start="he"),
     "small": Size(
         stages=(Stage((10,), (1, 2, 2), (1, 1, 1)), Stage((20,), (1, 1, 1), (2, 2, 2)), Stage((40,), (1, 1, 1), (2, 2, 2))),
-        hidden=(), batch_norm=True, activation="relu"),
+        hidden=(), batch_norm=True, activation="relu", start="short"),
     # Strides stand in for pools: on CPUs TensorFlow has no 3-D pool in float64.
     "tiny": Size(
         stages=(Stage((3,), (1, 2, 2), (1, 1, 1)), Stage((4,), (2, 2, 2), (1, 1, 1))),
-        hidden=(5,), batch_norm=True, activation="softplus"),
+        hidden=(5,), batch_norm=True, activation="softplus", start="he"),
 }
 
 
@@ -46,7 +47,7 @@ def build(*, classes: int, frames: int, crop: int, size: str = "paper", width: f
   """
   preset = layers.choose(SIZES, size, "recognizer size")
   seeds = layers.seed_stream(seed)
-  init = layers.initializers(seeds, "he")
+  init = layers.initializers(seeds, preset.start)
 
   def act(x, name):
     return keras.layers.Activation(preset.activation, name=f"{name}_act")(x)

@@ -21,16 +21,17 @@ class Size(NamedTuple):
   stem_kernel: tuple[int, int, int]
   stages: tuple[Stage, ...]
   activation: str
+  start: str  # initializer of the kernels
 
 
 SIZES = {
     "paper": Size(
-        stem=64, stem_kernel=(3, 7, 7), activation="relu",
+        stem=64, stem_kernel=(3, 7, 7), activation="relu", start="he",
         stages=(Stage(64, 2, (1, 1, 1)), Stage(128, 2, (2, 2, 2)), Stage(256, 2, (2, 2, 2)), Stage(512, 2, (1, 2, 2)))),
     "small": Size(
-        stem=8, stem_kernel=(3, 3, 3), activation="relu",
+        stem=8, stem_kernel=(3, 3, 3), activation="relu", start="short",
         stages=(Stage(8, 1, (1, 1, 1)), Stage(16, 1, (2, 2, 2)), Stage(40, 1, (1, 2, 2)))),
-    "tiny": Size(stem=2, stem_kernel=(3, 3, 3), activation="softplus", stages=(Stage(2, 1, (1, 1, 1)), Stage(3, 1, (1, 2, 2)))),
+    "tiny": Size(stem=2, stem_kernel=(3, 3, 3), activation="softplus", start="he", stages=(Stage(2, 1, (1, 1, 1)), Stage(3, 1, (1, 2, 2)))),
 }
 
 
@@ -44,7 +45,7 @@ def build(*, classes: int, frames: int, crop: int, size: str = "paper", width: f
   """
   preset = layers.choose(SIZES, size, "recognizer size")
   seeds = layers.seed_stream(seed)
-  init = layers.initializers(seeds, "he")
+  init = layers.initializers(seeds, preset.start)
 
   def conv(x, channels, kernel, stride, name):
     x = keras.layers.Conv3D(channels, kernel, stride, padding="same", use_bias=False, kernel_initializer=init(), name=name)(x)
