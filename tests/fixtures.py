@@ -8,8 +8,8 @@ from mppar_tf.data.records import SPLITS, DatasetWriter
 from mppar_tf.data.schema import Header, Image, Video
 
 
-def write_tiny_datasets(folder, seed=0, size=16, frames=6, videos=(12, 6, 6), images=(24, 12, 12), classes=3, attributes=("a", "b", "c", "d"),
-                        shards=2):
+def write_tiny_datasets(folder, seed=0, size=16, frames=6, videos=(12, 6, 6), images=(24, 12, 12), classes=3,
+                        attributes=("a", "b", "c", "d"), shards=2):
   """Writes `<folder>/tiny_clips` and `<folder>/tiny_images`; returns their two folders.
 
   Args:
@@ -22,13 +22,14 @@ def write_tiny_datasets(folder, seed=0, size=16, frames=6, videos=(12, 6, 6), im
   random = np.random.default_rng(seed)
   names = tuple(f"action{number}" for number in range(classes))
   clips, stills = os.path.join(folder, "tiny_clips"), os.path.join(folder, "tiny_images")
-  writer = DatasetWriter(clips, Header("tiny_clips", "video", names, tuple(attributes)), settings={"seed": seed, "size": size}, licence="made up",
-                         closed_set_identity=True)
+  settings, attributes = {"seed": seed, "size": size}, tuple(attributes)
+  writer = DatasetWriter(clips, Header("tiny_clips", "video", names, attributes), settings=settings, closed_set_identity=True)
   for split, count in zip(SPLITS, videos):
-    made = [_video(f"{split}{number}", number % classes, f"person{number % 3}", attributes, frames, size, random) for number in range(count)]
+    made = [_video(f"{split}{number}", number % classes, f"person{number % 3}", attributes, frames, size, random)
+            for number in range(count)]
     writer.write_split(split, made, lambda video: video, shards=shards, progress=False)
   writer.finish()
-  writer = DatasetWriter(stills, Header("tiny_images", "image", (), tuple(attributes)), settings={"seed": seed, "size": size}, licence="made up")
+  writer = DatasetWriter(stills, Header("tiny_images", "image", (), attributes), settings=settings)
   for split, count in zip(SPLITS, images):
     made = [_image(f"{split}{number}", attributes, size, random) for number in range(count)]
     writer.write_split(split, made, lambda image: image, shards=shards, progress=False)

@@ -19,7 +19,8 @@ class ClipSpec:
   flip: bool = True  # mirror half of the training clips
 
 
-def training_clips(split: Split, spec: ClipSpec, *, batch_size: int, seed: int, start_batch: int = 0, on_corrupt: str = "fail") -> tf.data.Dataset:
+def training_clips(split: Split, spec: ClipSpec, *, batch_size: int, seed: int, start_batch: int = 0,
+                   on_corrupt: str = "fail") -> tf.data.Dataset:
   """An infinite dataset of Clips [B, T, crop, crop, 3] in [0, 1]: a random start, a random window and a mirroring for each clip.
 
   Each epoch is one pass over all videos in an order of its own; batches run across the border. The stream is a pure function of the split,
@@ -45,7 +46,9 @@ def training_clips(split: Split, spec: ClipSpec, *, batch_size: int, seed: int, 
 
 
 def evaluation_clips(split: Split, spec: ClipSpec, *, batch_size: int, clips_per_video: int, on_corrupt: str = "fail") -> tf.data.Dataset:
-  """A finite dataset of (Clips, storage index of the video int64 [B]): evenly spaced clips, centre window, storage order, partial last batch.
+  """A finite dataset of (Clips, storage index of the video int64 [B]): evenly spaced clips, centre window, storage order.
+
+  The last batch is partial.
 
   Raises:
     RecordsError: as `training_clips`; under skip_shard_remainder the videos in `records.tolerant(split).lost` do not appear.
@@ -67,7 +70,8 @@ def evaluation_clips(split: Split, spec: ClipSpec, *, batch_size: int, clips_per
 
 def _checked(split: Split, spec: ClipSpec, on_corrupt: str) -> Split:
   if split.manifest.kind != "video" or not split.manifest.classes:
-    raise RecordsError(f"{split.folder}: holds no videos with action labels (kind {split.manifest.kind!r}, {len(split.manifest.classes)} classes)")
+    raise RecordsError(f"{split.folder}: holds no videos with action labels (kind {split.manifest.kind!r}, "
+                       f"{len(split.manifest.classes)} classes)")
   frames.check_crop(split, spec.crop)
   return records.settled(split, on_corrupt)
 

@@ -7,6 +7,8 @@ import tensorflow as tf
 from mppar_tf.data.records import Split
 from mppar_tf.data.schema import RecordsError
 
+UNROLLED = 32  # frames; beyond it a loop keeps the graph small
+
 
 class Draws(NamedTuple):
   """What augmentation draws for one record at one position of a stream: uniform numbers in [0, 1)."""
@@ -78,9 +80,6 @@ def decode(jpegs: tf.Tensor, top: tf.Tensor, left: tf.Tensor, crop: int) -> tf.T
   else:
     pixels = tf.map_fn(one, jpegs, fn_output_signature=tf.TensorSpec([crop, crop, 3], tf.uint8))
   return tf.ensure_shape(pixels, [jpegs.shape[0], crop, crop, 3])
-
-
-UNROLLED = 32  # frames; beyond it a loop keeps the graph small
 
 
 def pixels01(pixels: tf.Tensor) -> tf.Tensor:

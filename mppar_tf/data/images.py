@@ -30,8 +30,8 @@ def training_private(split: Split, spec: ClipSpec, attributes: Sequence[str], *,
     batches_per_epoch: needed with `epochs`; where the members run out within an epoch they are drawn again in another order. None: an
       epoch is one pass, and batches run across the border.
   Raises:
-    RecordsError: an unknown attribute, no subjects, frames smaller than the crop, T above 1 for images, damage under `fail` that is known at
-      the start. Damage met later is an InvalidArgumentError that names the shard.
+    RecordsError: an unknown attribute, no subjects, frames smaller than the crop, T above 1 for images, damage under `fail` that is
+      known at the start. Damage met later is an InvalidArgumentError that names the shard.
   """
   if epochs is not None and not batches_per_epoch:
     raise RecordsError(f"{split.folder}: epochs with members of their own need batches_per_epoch, this is {batches_per_epoch}")

@@ -95,8 +95,7 @@ def parse_manifest(text: str, path: str) -> Manifest:
     version = fields["schema_version"]
     if version != SCHEMA_VERSION:
       raise RecordsError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}; build the records again")
-    fields["splits"] = {split: tuple(Shard(**{**shard, "subjects": tuple(shard["subjects"]), "skipped": tuple(shard["skipped"])}) for shard in shards)
-                        for split, shards in fields["splits"].items()}
+    fields["splits"] = {split: tuple(_shard(one) for one in shards) for split, shards in fields["splits"].items()}
     fields |= {key: tuple(fields[key]) for key in ("classes", "attributes")}
     manifest = Manifest(**fields)
   except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -104,6 +103,10 @@ def parse_manifest(text: str, path: str) -> Manifest:
   if manifest.kind not in KINDS:
     raise RecordsError(f"{path}: kind {manifest.kind!r} is not one of {', '.join(KINDS)}")
   return manifest
+
+
+def _shard(fields: Mapping[str, Any]) -> Shard:
+  return Shard(**{**fields, "subjects": tuple(fields["subjects"]), "skipped": tuple(fields["skipped"])})
 
 
 def manifest_text(manifest: Manifest) -> str:

@@ -46,14 +46,15 @@ def shuffled(split: Split, *, seed: int, start: int = 0, attributes: int = 0, ep
     seed: not negative.
     attributes: P, the length of the masks.
     epochs: epoch -> (members bool [N] by storage index, mask bool [P]); None: everything.
-    epoch_records: length of an epoch; needed with `epochs`. Where the members run out they are drawn again in another order. None: one pass.
+    epoch_records: length of an epoch; needed with `epochs`. Where the members run out they are drawn again in another order. None: one
+      pass.
   Raises:
     RecordsError (as soon as the epoch is reached): members or a mask of a wrong shape, or an epoch without members.
   """
   buffer = shuffle_buffer(split)
 
   def one_pass(shards, shuffle_seed, members, mask, skip, take):
-    # Dataset.shuffle mixes TensorFlow's global seed into its own; inside this function's graph that seed is a constant (0 would be read as "none").
+    # Dataset.shuffle mixes TensorFlow's global seed into its own; in this function's graph that seed is a constant (0 would mean none).
     tf.compat.v1.get_default_graph().seed = 1
     stream = tf.data.Dataset.from_tensor_slices(shards).interleave(
         lambda shard: shard_records(split, shard), cycle_length=min(SHARDS_AT_ONCE, len(split.files)), block_length=1,

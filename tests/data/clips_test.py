@@ -20,8 +20,9 @@ HEIGHT, WIDTH, FRAMES = 14, 18, 9
 def folder(tmp_path_factory):
   """Ten videos of noise: no two frames or windows are alike. The last one has 3 frames only."""
   random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("noise")
-  made = [schema.Video(f"v{number}", random.integers(0, 255, (3 if number == 9 else FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8), 25.0, number % 4)
-          for number in range(10)]
+  lengths = [FRAMES] * 9 + [3]
+  made = [schema.Video(f"v{number}", random.integers(0, 255, (length, HEIGHT, WIDTH, 3), dtype=np.uint8), 25.0, number % 4)
+          for number, length in enumerate(lengths)]
   writer = records.DatasetWriter(folder, schema.Header("noise", "video", ("w", "x", "y", "z")))
   writer.write_split("train", made, lambda video: video, shards=3, progress=False)
   writer.finish()
@@ -68,13 +69,15 @@ def test_training_clips_are_windows_of_one_video_each_the_same_for_all_its_frame
   numbers, starts, tops, lefts, mirrored = zip(*places)
   assert all(sorted(numbers[10 * epoch:10 * (epoch + 1)]) == list(range(10)) for epoch in range(6)), "an epoch of six misses a video"
   assert set(starts) == {0, 1, 2} and set(tops) == {0, 1, 2} and set(lefts) == set(range(7)) and 15 < sum(mirrored) < 45
+  assert all(len({place for place in places if place[0] == number}) > 1 for number in range(10)), "every epoch cuts a video alike"
   short = next(number for number, video in enumerate(videos) if len(video.frames) == 3)
   assert short in numbers, "the premise: a clip of 7 frames' span was cut from a video of 3"
 
 
 def test_without_flip_nothing_is_mirrored_and_a_crop_of_the_whole_height_fits(split, videos):
   spec = ClipSpec(2, 1, HEIGHT, False)
-  places = [found(clip, videos, spec) for batch in taken(clips.training_clips(split, spec, batch_size=5, seed=1), 4) for clip in batch.frames]
+  batches = taken(clips.training_clips(split, spec, batch_size=5, seed=1), 4)
+  places = [found(clip, videos, spec) for batch in batches for clip in batch.frames]
   assert not any(place[4] for place in places) and {place[2] for place in places} == {0}
 
 
@@ -113,7 +116,8 @@ def test_evaluation_clips_are_even_central_complete_and_in_storage_order(split, 
   batches = taken(clips.evaluation_clips(split, spec, batch_size=4, clips_per_video=per_video), 99)
   assert [len(batch.frames) for batch, _ in batches] == [4] * (10 * per_video // 4) + [10 * per_video % 4]
   assert np.concatenate([index for _, index in batches]).tolist() == np.repeat(np.arange(10), per_video).tolist()
-  assert np.concatenate([batch.action for batch, _ in batches]).tolist() == np.repeat([video.action for video in videos], per_video).tolist()
+  actions = np.repeat([video.action for video in videos], per_video).tolist()
+  assert np.concatenate([batch.action for batch, _ in batches]).tolist() == actions
   got = iter(np.concatenate([batch.frames for batch, _ in batches]))
   for video in videos:
     total, last = len(video.frames), max(len(video.frames) - 5, 0)
@@ -149,7 +153,8 @@ def test_damage_stops_training_by_name_or_is_skipped_by_count(folder, tmp_path):
   opened = records.open_split(tmp_path / "copy", "train")  # sound at the start, cut during training
   shard = tmp_path / "copy" / records.shard_name("train", 1, 3)
   shard.write_bytes(shard.read_bytes()[:-20])
-  for stream in (clips.training_clips(opened, spec, batch_size=2, seed=0), clips.evaluation_clips(opened, spec, batch_size=2, clips_per_video=1)):
+  for stream in (clips.training_clips(opened, spec, batch_size=2, seed=0),
+                 clips.evaluation_clips(opened, spec, batch_size=2, clips_per_video=1)):
     with pytest.raises(tf.errors.InvalidArgumentError, match=shard.name):
       taken(stream, 99)
   kept = records.open_split(tmp_path / "copy", "train", on_corrupt="skip_shard_remainder")

@@ -71,8 +71,8 @@ def test_still_files_with_halved_chroma_or_grey_decode_too():
 
 
 def many_draws(seed, positions=200):
-  draw = tf.function(lambda: tf.map_fn(lambda position: tf.stack(frames.draw(seed, position)), tf.range(positions), fn_output_signature=tf.float32))
-  return draw().numpy()  # [positions, 4]
+  one = lambda position: tf.stack(frames.draw(seed, position))
+  return tf.function(lambda: tf.map_fn(one, tf.range(positions), fn_output_signature=tf.float32))().numpy()  # [positions, 4]
 
 
 def test_draws_depend_on_seed_and_position_alone():

@@ -65,11 +65,13 @@ def indices(batches, split):
 
 def test_images_come_with_their_own_labels_and_every_epoch_is_complete(stills):
   batches = taken(images.training_private(stills, WHOLE, ("c", "a"), batch_size=8, seed=0), 11)
-  assert all(isinstance(batch, Private) and batch.frames.shape == (8, 1, SIZE, SIZE, 3) and batch.labels.dtype == np.int32 for batch in batches)
+  assert all(isinstance(batch, Private) and batch.frames.shape == (8, 1, SIZE, SIZE, 3) for batch in batches)
+  assert batches[0].labels.dtype == np.int32 and batches[0].frames.dtype == np.float32
   found = indices(batches, stills)
   assert np.array_equal(np.concatenate([batch.labels for batch in batches]), records.labels(stills, ("c", "a"))[found])
   assert all(sorted(found[22 * epoch:22 * (epoch + 1)]) == list(range(22)) for epoch in range(4))
-  assert {-1, 0, 1} == set(np.concatenate([batch.labels for batch in batches]).ravel().tolist()), "NA, absent, present; the stored 2 is present"
+  seen = set(np.concatenate([batch.labels for batch in batches]).ravel().tolist())
+  assert seen == {-1, 0, 1}, "NA, absent, present; the stored 2 is present"
 
 
 def halves(epoch):
@@ -128,7 +130,8 @@ def test_identity_labels_are_indices_of_the_subjects(films):
 
 def test_evaluation_is_complete_central_and_in_storage_order(stills, films):
   batches = taken(images.evaluation_private(stills, ClipSpec(1, 1, 8, True), ATTRIBUTES, batch_size=5), 99)
-  assert [len(index) for _, index in batches] == [5, 5, 5, 5, 2] and np.concatenate([index for _, index in batches]).tolist() == list(range(22))
+  assert [len(index) for _, index in batches] == [5, 5, 5, 5, 2]
+  assert np.concatenate([index for _, index in batches]).tolist() == list(range(22))
   wanted = np.stack([image.pixels[2:10, 2:10] for image in decoded(stills)]).astype(np.float32) / np.float32(255)
   assert np.array_equal(np.concatenate([batch.frames for batch, _ in batches])[:, 0], wanted)
   assert np.array_equal(np.concatenate([batch.labels for batch, _ in batches]), records.labels(stills, ATTRIBUTES))
@@ -154,7 +157,7 @@ def test_frames_with_labels_of_their_own(films):
     (lambda stills, films: images.training_private(stills, WHOLE, ("subject",), batch_size=1, seed=0), "names no subjects"),
     (lambda stills, films: images.training_private(stills, WHOLE, ("a",), batch_size=1, seed=0, frames=2), "2 frames of a still image"),
     (lambda stills, films: images.training_private(stills, WHOLE, ("a",), batch_size=1, seed=0, epochs=halves), "need batches_per_epoch"),
-    (lambda stills, films: images.evaluation_private(films, ClipSpec(1, 1, 13, False), ("a",), batch_size=1), "crop 13 does not fit .* 12 x 12"),
+    (lambda stills, films: images.evaluation_private(films, ClipSpec(1, 1, 13, False), ("a",), batch_size=1), "crop 13 does not fit"),
     (lambda stills, films: images.evaluation_frames(stills, WHOLE, ("a",), batch_size=1), "kind 'image'"),
     (lambda stills, films: images.evaluation_private(films, WHOLE, ("a",), batch_size=1, on_corrupt="no"), "'no' is not one of fail"),
 ])

@@ -48,7 +48,8 @@ def flip(path, offset):
 
 
 def test_checksum_agrees_with_tensorflow(tmp_path):
-  assert integrity.masked_crc32c(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF  # RFC 3720's check value
+  crc = 0xE3069283  # of these nine bytes, the published check value of CRC32C
+  assert integrity.masked_crc32c(b"123456789") == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
   bodies = [np.random.default_rng(size).bytes(size) for size in (1, 7, 1000)]
   path = str(tmp_path / "some.tfrecord")
   with tf.io.TFRecordWriter(path) as writer:
@@ -79,7 +80,8 @@ def test_two_flipped_bytes_are_two_problems(folder):
 def test_damaged_length_tells_that_the_rest_is_lost(folder):
   path = folder / SHARD
   flip(path, borders(path)[3] + 1)
-  assert records.verify(folder) == [f"{SHARD}: record 3: damaged length; nothing after it can be found", f"{SHARD}: 3 records of 10, 7 lost"]
+  assert records.verify(folder) == [f"{SHARD}: record 3: damaged length; nothing after it can be found",
+                                    f"{SHARD}: 3 records of 10, 7 lost"]
 
 
 @pytest.mark.parametrize("beyond, told", [(5, "ends inside its length"), (40, "ends after 28 of its")])
@@ -133,7 +135,8 @@ def test_an_exchanged_record_with_a_valid_checksum(folder):
 def test_a_record_that_cannot_be_parsed_although_the_manifest_vouches_for_it(tmp_path):
   bad = encode_image(image(1), HEADER).replace(b"\xff\xd8\xff", b"\x00\x00\x00")
   writer = DatasetWriter(tmp_path, HEADER, shuffle_seed=None)
-  writer.write_split("train", [b"\xff\xff no message", bad, encode_image(image(2), HEADER)], lambda body: Encoded(body, 8, 8, ""), progress=False)
+  bodies = [b"\xff\xff no message", bad, encode_image(image(2), HEADER)]
+  writer.write_split("train", bodies, lambda body: Encoded(body, 8, 8, ""), progress=False)
   writer.finish()
   problems = records.verify(tmp_path)
   assert len(problems) == 2 and "record 0: stills: a record that is no Example" in problems[0]

@@ -18,7 +18,8 @@ N = 60
 def split(tmp_path_factory):
   folder = tmp_path_factory.mktemp("records")
   writer = records.DatasetWriter(folder, schema.Header("stills", "image", (), ("a", "b")))
-  writer.write_split("train", range(N), lambda number: schema.Image(f"i{number}", np.full((8, 8, 3), number, np.uint8)), shards=7, progress=False)
+  make = lambda number: schema.Image(f"i{number}", np.full((8, 8, 3), number, np.uint8))
+  writer.write_split("train", range(N), make, shards=7, progress=False)
   writer.finish()
   return records.open_split(folder, "train")
 

@@ -79,7 +79,8 @@ def test_http_folder_without_records_and_scheme_without_file_system(served):
 
 @pytest.mark.skipif(SUPPORTED, reason="here tensorflow-io loads")
 def test_without_tensorflow_io_a_remote_path_is_told_in_one_line():
-  with pytest.raises(RecordsError, match=r"http:// needs tensorflow-io, which does not load on tensorflow .*; copy the records here") as caught:
+  told = r"http:// needs tensorflow-io, which does not load on tensorflow .*; copy the records here"
+  with pytest.raises(RecordsError, match=told) as caught:
     records.read_manifest("http://127.0.0.1:9/data")
   assert "\n" not in str(caught.value)
 

@@ -20,13 +20,14 @@ def masks(count, height=10, width=14):
 
 
 def full_video(**changes):
-  boxes = [np.array([[0.0, 0.25, 0.5, 1.0]], np.float32), np.zeros([0, 4], np.float32), np.array([[0, 0, 1, 1], [0.5, 0.5, 0.75, 1]], np.float32)]
-  return Video("v1", noise(3), 12.5, 1, {"face": 2}, "anna", "g07", {"age": (0, -1, 1)}, boxes, boxes[::-1], masks(3), masks(3)[::-1])._replace(**changes)
+  boxes = [np.array(rows, np.float32).reshape(-1, 4) for rows in ([0.0, 0.25, 0.5, 1.0], [], [[0, 0, 1, 1], [0.5, 0.5, 0.75, 1]])]
+  video = Video("v1", noise(3), 12.5, 1, {"face": 2}, "anna", "g07", {"age": (0, -1, 1)}, boxes, boxes[::-1], masks(3), masks(3)[::-1])
+  return video._replace(**changes)
 
 
 def full_image(**changes):
-  box = np.array([[0.125, 0.25, 0.5, 0.75]], np.float32)
-  return Image("i1", noise(1)[0], -1, {"age": 1}, "bert", "g01", box, np.zeros([0, 4], np.float32), masks(2)[0], masks(2)[1])._replace(**changes)
+  box, none = np.array([[0.125, 0.25, 0.5, 0.75]], np.float32), np.zeros([0, 4], np.float32)
+  return Image("i1", noise(1)[0], -1, {"age": 1}, "bert", "g01", box, none, *masks(2))._replace(**changes)
 
 
 def same(one, other):
@@ -87,7 +88,8 @@ def test_graph_reads_what_python_wrote(compiled):
   parse = lambda serialized: schema.parse_video(serialized, ("age", "face"), frame_wise=False)
   parsed = (tf.function(parse) if compiled else parse)(schema.encode_video(full_video(), VIDEOS))
   assert parsed["labels"].numpy().tolist() == [-1, 2] and parsed["labels"].dtype == tf.int32
-  assert [parsed[key].numpy() for key in ("id", "subject", "group", "action", "height", "width", "fps")] == [b"v1", b"anna", b"g07", 1, 10, 14, 12.5]
+  keys = ("id", "subject", "group", "action", "height", "width", "fps")
+  assert [parsed[key].numpy() for key in keys] == [b"v1", b"anna", b"g07", 1, 10, 14, 12.5]
   assert parsed["frames"].shape[0] in (3, None)
   image = schema.parse_image(schema.encode_image(full_image(), STILLS), ("face", "age"))
   assert image["labels"].numpy().tolist() == [-1, 1] and image["frames"].shape == [1]
