@@ -26,7 +26,9 @@ FLAGFILE ?= protocol_a.flags
 RUN_DIR ?= runs/protocol_a
 EXPORT_DIR ?= $(RUN_DIR)/export
 DATA_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mppar_tf/records
-EVALUATION_ARGS ?= --attack_steps=600 --polish_steps=300 --clips_per_video=2
+EVALUATION_ARGS ?= --flagfile=evaluation_small.flags
+# The checkpoint that evaluation_small.flags judges, so that the export's manifest carries its figures.
+CHECKPOINT ?= last
 SAMPLE_RECORDS ?= $(DATA_DIR)/twin_clips
 SAMPLE_ARGS ?= --split=test --index=0 --enlarge=8
 
@@ -57,8 +59,8 @@ $(VENV)/.installed $(VENV_LATEST)/.installed: pyproject.toml
 
 train: venv  ## records, training, evaluation with a small budget, export, and a sample clip through the camera
 	$(PYTHON) -m mppar_tf.train --flagfile=$(FLAGFILE) --run_dir=$(RUN_DIR) --data_dir=$(DATA_DIR)
-	$(PYTHON) -m mppar_tf.evaluate --run_dir=$(RUN_DIR) --data_dir=$(DATA_DIR) $(EVALUATION_ARGS)
-	$(PYTHON) -m mppar_tf.export --run_dir=$(RUN_DIR) --data_dir=$(DATA_DIR) --export_dir=$(EXPORT_DIR) --overwrite
+	$(PYTHON) -m mppar_tf.evaluate --run_dir=$(RUN_DIR) --data_dir=$(DATA_DIR) --checkpoint=$(CHECKPOINT) $(EVALUATION_ARGS)
+	$(PYTHON) -m mppar_tf.export --run_dir=$(RUN_DIR) --data_dir=$(DATA_DIR) --export_dir=$(EXPORT_DIR) --checkpoint=$(CHECKPOINT) --overwrite
 	$(PYTHON) -m tfrecord_tools.extract $(SAMPLE_RECORDS) --video=$(RUN_DIR)/sample.mp4 $(SAMPLE_ARGS)
 	$(PYTHON) -m mppar_tf.camera --model=$(EXPORT_DIR) --source=$(RUN_DIR)/sample.mp4 --sink=$(RUN_DIR)/sample_anonymized.mp4 --overwrite
 	@echo
