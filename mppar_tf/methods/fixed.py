@@ -1,6 +1,6 @@
 """Transforms without learning, and f^A trained on what they leave: raw frames and whole-frame blur.
 
-The recognizer gets as many steps as one that plays the game at its lower bound: the initialisation's and one for each anonymizer update.
+The recognizer gets `--fixed_recognizer_steps`: what a blur leaves of a motion takes longer to learn than what a trained f^D leaves, and a baseline must not fall behind for want of steps.
 """
 
 from typing import Any, Callable
@@ -48,7 +48,7 @@ def gaussian_blur(sigma: float) -> keras.Model:
 
 
 def _build(networks: Networks, settings: Any, transform: Callable[[tf.Tensor], tf.Tensor], models: dict[str, keras.Model], exportable: str | None) -> Method:
-  rounds = settings.action_steps + settings.max_steps * settings.min_recognizer_steps
+  rounds = settings.fixed_recognizer_steps or settings.action_steps + settings.max_steps * settings.min_recognizer_steps
   optimizer = learning_rates.adam(learning_rates.one_cycle(settings.action_lr, rounds), networks.recognizer.trainable_variables)
   update = {"recognizer": steps.recognizer(transform, networks.recognizer, optimizer, settings.clip_norm),
             "validation": steps.validation(transform, networks.recognizer)}
