@@ -1,7 +1,8 @@
 """Checkpoints that are whole or absent.
 
-Each is a folder `step-NNNNNNNNN`, written under another name and renamed when it is on disk, so that a kill at any moment leaves the last whole one. It holds every variable (networks, BatchNorm statistics,
-optimizer slots) and `state.json` (gate, stream positions). The last K stay, and the best by validation.
+Each is a folder `step-NNNNNNNNN`, written under another name and renamed when it is on disk, so that a kill at any moment leaves the last
+whole one. It holds every variable (networks, BatchNorm statistics, optimizer slots) and `state.json` (gate, stream positions). The last K
+stay, and the best by validation.
 """
 
 import json
@@ -40,8 +41,17 @@ class Checkpoints:
     chosen = {name: group for name, group in self._variables.items() if groups is None or name in groups}
     return tf.train.Checkpoint(groups={name.replace("/", "."): list(group) for name, group in chosen.items() if group})
 
+  def not_finite(self) -> list[str]:
+    """Groups that hold a NaN or an infinity: a state that must not be saved."""
+    def whole(group):
+      return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in group if v.dtype.is_floating])
+    return [name for name, group in self._variables.items() if not whole(group)]
+
   def save(self, step: int, state: Mapping[str, Any], name: str | None = None) -> pathlib.Path:
-    """Writes a checkpoint; returns its folder. `name` in place of the step's name keeps it for ever. One that is there already is left alone: runs are deterministic."""
+    """Writes a checkpoint; returns its folder. `name` in place of the step's name keeps it for ever.
+
+    One that is there already is left alone: runs are deterministic.
+    """
     final = self._folder / (name or f"step-{step:09d}")
     if (final / "state.json").exists():
       return final
@@ -69,7 +79,11 @@ class Checkpoints:
     return sorted(int(m.group(1)) for m in found if m)
 
   def mark_best(self, step: int, score: float) -> None:
-    """Remembers a step as the best so far; its checkpoint stays. Called just BEFORE the step is saved: a kill in between repeats the step and marks it again."""
+    """Remembers a step as the best so far; its checkpoint stays.
+
+    Called just BEFORE the step is saved: a kill in between repeats the step and marks it again.
+    """
+    self._folder.mkdir(parents=True, exist_ok=True)
     part = self._folder / ".part-best.json"
     part.write_text(json.dumps({"step": step, "score": score}), encoding="utf-8")
     os.replace(part, self._folder / "best.json")
@@ -108,7 +122,8 @@ class Checkpoints:
       status = tracker.read(str(folder / "variables"))
       status.assert_existing_objects_matched().expect_partial() if groups else status.assert_consumed()
       return json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (AssertionError, ValueError, IndexError, OSError, tf.errors.OpError) as error:  # IndexError: TensorFlow's word for a truncated file
+    # IndexError is TensorFlow's word for a truncated file.
+    except (AssertionError, ValueError, IndexError, OSError, tf.errors.OpError) as error:
       raise CheckpointError(f"{folder} is damaged or does not fit this run's networks: {' '.join(str(error).split())[:200]}") from error
 
 

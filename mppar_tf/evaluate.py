@@ -22,7 +22,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 import pathlib
 import shutil
 import sys
@@ -38,7 +37,6 @@ FREE = ("run_dir", "data_dir", "test_attackers", "novel_attributes", "on_corrupt
 
 def main(arguments=None) -> int:
   """Reads the run's flags, then its own, and hands everything to `run`."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__,
                         arguments=arguments, before=with_flags_of_run)
 

@@ -1,4 +1,7 @@
-"""Puts a run together from options: devices, records, networks, method, streams. Programs share it, so that what is judged is what was trained."""
+"""Puts a run together from options: devices, records, networks, method, streams.
+
+Programs share it, so that what is judged is what was trained.
+"""
 
 import dataclasses
 import functools
@@ -8,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from mppar_tf import feeding, methods
-from mppar_tf.data import clips, images, records, sets
+from mppar_tf.data import clips, frames, images, records, sets
 from mppar_tf.methods.contract import Method, Networks
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
@@ -36,6 +39,7 @@ class Experiment:
   training_attackers: tuple[str, ...]
   test_attackers: tuple[str, ...]
   settings: Any  # TrainOptions with everything that depends on the records filled in
+  on_corrupt: str  # policy towards damaged records
 
   @property
   def outputs(self) -> int:
@@ -44,15 +48,17 @@ class Experiment:
 
 
 def configure(*, virtual_devices: int = 1, deterministic: bool = True, threads: int = 0, seed: int = 0) -> tf.distribute.Strategy:
-  """Devices, threads, determinism and the strategy. Called once, before TensorFlow does any work.
+  """Devices, threads, determinism, quiet and the strategy. Called once, before TensorFlow does any work.
 
   All visible GPUs are replicas; without one, the CPU is, split into `virtual_devices`.
   """
+  tf.get_logger().setLevel("ERROR")  # every role is traced once: warnings about many traces mislead
   gpus = tf.config.list_physical_devices("GPU")
   if virtual_devices > 1 and not gpus:
-    existing = tf.config.get_logical_device_configuration(tf.config.list_physical_devices("CPU")[0])
+    [cpu, *_] = tf.config.list_physical_devices("CPU")
+    existing = tf.config.get_logical_device_configuration(cpu)
     if not existing or len(existing) < virtual_devices:
-      tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * virtual_devices)
+      tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * virtual_devices)
   if threads:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -68,12 +74,17 @@ def private_outputs(attributes: tuple[str, ...], split: records.Split) -> int:
   return len(split.manifest.subjects) if attributes == benchmarks.SUBJECT else len(attributes)
 
 
-def open_records(benchmark: benchmarks.Benchmark, data_dir: str) -> tuple[dict, dict]:
-  """The three splits of the action clips and of the private set; raises RecordsError that names the folder and the command that builds it."""
+def open_records(benchmark: benchmarks.Benchmark, data_dir: str, on_corrupt: str) -> tuple[dict, dict]:
+  """The three splits of the action clips and of the private set.
+
+  Raises:
+    ExperimentError: something is missing or damaged; names the folder and the command that builds it.
+  """
   found = []
   for dataset in (benchmark.clips, benchmark.private):
+    folder = f"{data_dir.rstrip('/')}/{dataset}"
     try:
-      found.append({split: records.open_split(f"{data_dir.rstrip('/')}/{dataset}", split) for split in ("train", "validation", "test")})
+      found.append({split: records.open_split(folder, split, on_corrupt=on_corrupt) for split in records.SPLITS})
     except records.RecordsError as error:
       raise ExperimentError(f"{error} (build it: {' ; '.join(benchmark.build)}, with --data_dir={data_dir})") from error
   return found[0], found[1]
@@ -90,16 +101,20 @@ def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.S
   """
   try:
     protocol = PROTOCOLS[run.protocol]
-    benchmark = benchmarks.chosen(run.benchmark, clips=run.clips_records, private=run.private_records, known=run.known_attributes, novel=run.novel_attributes)
+    benchmark = benchmarks.chosen(run.benchmark, clips=run.clips_records, private=run.private_records, known=run.known_attributes,
+                                  novel=run.novel_attributes)
     training = model.training_attackers or protocol.training_attackers
     test = model.test_attackers or protocol.test_attackers
     protocol.check(training, test, train.shift if run.method == "mppar" else None)
   except ValueError as error:
     raise ExperimentError(str(error)) from error
   if benchmark.identity != (protocol.task == "identity"):
-    raise ExperimentError(f"--protocol={run.protocol} judges {protocol.task}, but --benchmark={run.benchmark} labels {'identity' if benchmark.identity else 'attributes'}")
-  clip_splits, private_splits = open_records(benchmark, run.data_dir)
+    raise ExperimentError(f"--protocol={run.protocol} judges {protocol.task}, but --benchmark={run.benchmark} labels "
+                          f"{'identity' if benchmark.identity else 'attributes'}")
+  clip_splits, private_splits = open_records(benchmark, run.data_dir, run.on_corrupt)
   _check_labels(benchmark, clip_splits["train"], private_splits["train"])
+  for split in (*clip_splits.values(), *private_splits.values()):
+    frames.check_crop(split, clip.crop)
   for flag in ("action_batch", "privacy_batch", "recognizer_batch", "attacker_batch"):
     if getattr(train, flag) % strategy.num_replicas_in_sync:
       raise ExperimentError(f"--{flag}={getattr(train, flag)} cannot be split evenly over {strategy.num_replicas_in_sync} replicas")
@@ -111,16 +126,19 @@ def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.S
     networks = Networks(
         anonymizer=ANONYMIZERS[model.anonymizer](size=model.anonymizer_size, width=model.anonymizer_width, seed=run.seed),
         recognizer=new_recognizer(model, clip_splits["train"], clip, run.seed),
-        attackers={name: ATTACKERS[name](outputs=outputs, crop=clip.crop, size=model.attacker_size, seed=run.seed + 1000 * (i + 1)) for i, name in enumerate(training)},
+        attackers={name: ATTACKERS[name](outputs=outputs, crop=clip.crop, size=model.attacker_size, seed=run.seed + 1000 * (i + 1))
+                   for i, name in enumerate(training)},
         task=protocol.task)
   spec = clips.ClipSpec(frames=clip.clip_frames, skip=clip.frame_skip, crop=clip.crop, flip=clip.flip)
-  return Experiment(strategy, benchmark, protocol, clip_splits, private_splits, spec, networks, tuple(training), tuple(test), settings)
+  return Experiment(strategy, benchmark, protocol, clip_splits, private_splits, spec, networks, tuple(training), tuple(test), settings,
+                    run.on_corrupt)
 
 
 def new_recognizer(model: Any, split: records.Split, clip: Any, seed: int) -> keras.Model:
   """A fresh f^A for the classes of a split."""
-  return RECOGNIZERS[model.recognizer](classes=len(split.manifest.classes), frames=clip.clip_frames, crop=clip.crop, size=model.recognizer_size,
-                                       width=model.recognizer_width, dropout=model.recognizer_dropout, seed=seed + 1)
+  return RECOGNIZERS[model.recognizer](
+      classes=len(split.manifest.classes), frames=clip.clip_frames, crop=clip.crop, size=model.recognizer_size,
+      width=model.recognizer_width, dropout=model.recognizer_dropout, seed=seed + 1)
 
 
 def _check_labels(benchmark: benchmarks.Benchmark, clip_split: records.Split, private_split: records.Split) -> None:
@@ -132,13 +150,35 @@ def _check_labels(benchmark: benchmarks.Benchmark, clip_split: records.Split, pr
     return
   missing = [a for a in benchmark.known + benchmark.novel if a not in private_split.manifest.attributes]
   if missing:
-    raise ExperimentError(f"{private_split.folder} has no attribute {', '.join(missing)}; it has {', '.join(private_split.manifest.attributes) or 'none'}")
+    known = ", ".join(private_split.manifest.attributes) or "none"
+    raise ExperimentError(f"{private_split.folder} has no attribute {', '.join(missing)}; it has {known}")
 
 
 def make_method(experiment: Experiment, name: str) -> Method:
   """The method, its optimizers built under the strategy."""
   with experiment.strategy.scope():
     return methods.METHODS[name](experiment.networks, experiment.settings)
+
+
+def check_game(experiment: Experiment, method: Method) -> None:
+  """What the game will need of the labels, told before stages 1 to 3 and not after them.
+
+  Raises:
+    ExperimentError: a known attribute without positives in validation, or records that cannot be divided as the updates want it.
+  """
+  if not method.plan:
+    return
+  if not experiment.benchmark.identity:
+    split, known = experiment.private["validation"], experiment.benchmark.known
+    empty = [attribute for attribute, column in zip(known, records.labels(split, known).T) if not (column == 1).any()]
+    if empty:
+      raise ExperimentError(f"{split.folder}: no validation record has {', '.join(empty)}, so no checkpoint could be chosen")
+  plans = [method.plan(update) for update in range(2)]
+  if {"first", "second"} & {source for plan in plans for source in (plan.support, plan.query)}:
+    try:
+      _side_of_epoch(0, experiment, experiment.settings.seed, 0)
+    except ValueError as error:
+      raise ExperimentError(f"support and query sets of {experiment.private['train'].folder}: {error}") from error
 
 
 def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt: str) -> feeding.Feeder:
@@ -156,14 +196,18 @@ def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt
     own = seed + STREAM_STRIDE * next(numbers)
     epochs = None if side is None else functools.partial(_side_of_epoch, side, experiment, seed)
     alternating = settings.shift == "alternate"
+    length = _batches_per_epoch(settings, alternating) if epochs else None
     return feeding.Stream(experiment.strategy, lambda position: images.training_private(
-        experiment.private["train"], spec, benchmark.known, batch_size=batch, seed=own, start_batch=position, frames=benchmark.private_frames,
-        epochs=epochs, batches_per_epoch=_batches_per_epoch(settings, alternating) if epochs else None, on_corrupt=on_corrupt))
+        experiment.private["train"], spec, benchmark.known, batch_size=batch, seed=own, start_batch=position,
+        frames=benchmark.private_frames, epochs=epochs, batches_per_epoch=length, on_corrupt=on_corrupt))
 
   streams = {
-      "clips/reconstruction": clip_stream("train", settings.action_batch, spec), "private/reconstruction": private_stream(settings.privacy_batch),
-      "clips/recognizer": clip_stream("train", settings.recognizer_batch, spec), "clips/validation": clip_stream("validation", settings.recognizer_batch, still),
-      "private/attacker": private_stream(settings.attacker_batch), "clips/anonymizer": clip_stream("train", settings.action_batch, spec),
+      "clips/reconstruction": clip_stream("train", settings.action_batch, spec),
+      "private/reconstruction": private_stream(settings.privacy_batch),
+      "clips/recognizer": clip_stream("train", settings.recognizer_batch, spec),
+      "clips/validation": clip_stream("validation", settings.recognizer_batch, still),
+      "private/attacker": private_stream(settings.attacker_batch),
+      "clips/anonymizer": clip_stream("train", settings.action_batch, spec),
       "private/all": private_stream(settings.privacy_batch), "private/first": private_stream(settings.privacy_batch, 0),
       "private/second": private_stream(settings.privacy_batch, 1)}
   return feeding.Feeder(streams, method.plan)
@@ -180,5 +224,6 @@ def _side_of_epoch(side: int, experiment: Experiment, seed: int, epoch: int):
   if experiment.benchmark.identity:
     chosen = sets.identity_sets(records.subjects(split), ratio=settings.split_ratio, seed=seed, epoch=epoch, kind=settings.sets)
   else:
-    chosen = sets.attribute_sets(records.labels(split, experiment.benchmark.known), ratio=settings.split_ratio, seed=seed, epoch=epoch, kind=settings.sets)
+    labels = records.labels(split, experiment.benchmark.known)
+    chosen = sets.attribute_sets(labels, ratio=settings.split_ratio, seed=seed, epoch=epoch, kind=settings.sets)
   return chosen.members[side], chosen.masks[side]

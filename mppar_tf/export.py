@@ -16,7 +16,6 @@ Exit codes: 0 exported, or the export is whole; 2 bad input; 3 refused, or the c
 
 import dataclasses
 import importlib.util
-import os
 import pathlib
 import sys
 
@@ -34,7 +33,6 @@ SAME_NETWORK = 1e-4  # largest difference, in [0, 1], between a method's `anonym
 
 def main(arguments=None) -> int:
   """Reads flags, those of the run first, and exports or checks."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   arguments = sys.argv[1:] if arguments is None else arguments
   if any(argument.lstrip("-").partition("=")[0] == "check" for argument in arguments):
     # The choices of a run's flags lie in rooms that import TensorFlow, which a device has not.

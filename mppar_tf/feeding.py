@@ -1,11 +1,28 @@
-"""From record streams to what each role's update reads. Every stream is a pure function of (seed, position), and positions are saved with the checkpoint."""
+"""From record streams to what each role's update reads.
 
-from typing import Any, Callable, Mapping
+Every stream is a pure function of (seed, position), and positions are saved with the checkpoint.
+"""
+
+from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import tensorflow as tf
 
+from mppar_tf.data import records
 from mppar_tf.methods.contract import EpisodePlan
 from mppar_tf.types import Batch, Episode
+
+
+def elements(dataset: Iterable) -> Iterator:
+  """What a dataset holds. Raises RecordsError of one line where TensorFlow raises while reading: a record damaged since the start, say."""
+  iterator = iter(dataset)
+  while True:
+    try:
+      element = next(iterator)
+    except StopIteration:
+      return
+    except tf.errors.OpError as error:
+      raise records.RecordsError(records.explain(error).partition(" Traceback ")[0]) from error
+    yield element
 
 
 class Stream:
@@ -21,13 +38,13 @@ class Stream:
     self.position = 0
 
   def next(self) -> Any:
-    """The next global batch, per replica."""
+    """The next global batch, per replica. Raises RecordsError."""
     if self._iterator is None:
       options = tf.data.Options()
       options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
       options.deterministic = True
       options.autotune.enabled = False  # threads are fixed: a tuned parallelism would differ between a run and its resumption
-      self._iterator = iter(self._strategy.experimental_distribute_dataset(self._make(self.position).with_options(options)))
+      self._iterator = elements(self._strategy.experimental_distribute_dataset(self._make(self.position).with_options(options)))
     batch = next(self._iterator)
     self.position += 1
     return batch
@@ -41,7 +58,8 @@ class Feeder:
   """Knows which streams a role reads.
 
   Args:
-    streams: "clips/ROLE" and "private/ROLE" for ROLE in reconstruction, recognizer, validation, attacker, and for anonymizer updates "clips/anonymizer", "private/all", "private/first", "private/second".
+    streams: "clips/ROLE" and "private/ROLE" for ROLE in reconstruction, recognizer, validation, attacker, and for anonymizer updates
+      "clips/anonymizer", "private/all", "private/first", "private/second".
     plan: of an anonymizer update by its index.
   """
 

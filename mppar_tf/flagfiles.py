@@ -6,6 +6,7 @@ for in the current folder, then in the repository's `configs/`; absl alone knows
 
 import contextvars
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -80,8 +81,8 @@ def read(cls: type, values: flags.FlagValues | None = None) -> Any:
       words = tuple(item.strip() for item in value if item.strip())
       check_choices(field.name, words, field.metadata["choices"])
       value = tuple(_element(field, word) for word in words)
-    elif value != value:  # NaN lies within all bounds
-      raise OptionError(f"--{field.name}: {value} is no number")
+    elif isinstance(value, float) and not math.isfinite(value):  # NaN lies within all bounds, infinity within those of one side
+      raise OptionError(f"--{field.name}: {value} is no finite number")
     settings[field.name] = value
   return cls(**settings)
 
@@ -156,6 +157,8 @@ def main(program: Callable[[], int | None], option_classes: Sequence[type], doc:
     The exit code: 0 done, 2 for bad input. Programs document others.
   """
   name = pathlib.Path(sys.argv[0]).stem
+  # TensorFlow's start-up notes, some of them called errors, would bury the one line that matters; what fails is raised all the same.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   try:
     arguments = expand(sys.argv[1:] if arguments is None else arguments)
     if any(a in ("-h", "-help", "--help", "--helpfull", "--helpshort") for a in arguments):

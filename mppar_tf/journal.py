@@ -7,6 +7,9 @@ from typing import Mapping
 import tensorflow as tf
 
 
+REMEDY = "the last checkpoint is the one before. Lower the learning rates or set --clip_norm, in another --run_dir"
+
+
 class NotFinite(ArithmeticError):
   """A loss, accuracy or norm became NaN or infinite: says at which step and which term."""
 
@@ -50,4 +53,4 @@ def check_finite(role: str, step: int, values: Mapping[str, float]) -> None:
   """Raises NotFinite that names the role, its step and every bad term."""
   bad = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
   if bad:
-    raise NotFinite(f"step {step} of {role}: {', '.join(bad)}; the last checkpoint is the one before. Lower the learning rates or set --clip_norm")
+    raise NotFinite(f"step {step} of {role}: {', '.join(bad)}; {REMEDY}")

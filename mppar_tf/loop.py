@@ -1,6 +1,7 @@
 """The training loop: asks the schedule what is next, runs it under the strategy, logs, saves, and can be stopped at any moment.
 
-It imports no method: it is handed one. `run` returns when the schedule is done; a signal ends it after the present step, with everything saved.
+It imports no method: it is handed one. `run` returns when the schedule is done; a signal ends it after the present step, with everything
+saved.
 """
 
 import dataclasses
@@ -10,11 +11,14 @@ import time
 from typing import Any, Callable, Mapping
 
 import tensorflow as tf
-import tqdm
 
 from mppar_tf import checkpoints as checkpoints_room
 from mppar_tf import journal as journal_room
 from mppar_tf import learning_rates
+from mppar_tf.progress import progress_bar
+
+
+FIGURES = ("l1", "action_accuracy", "privacy_accuracy", "action_loss", "privacy_loss")  # beside a progress bar
 
 
 class Preempted(Exception):
@@ -72,7 +76,8 @@ class _Signals:
 
 
 def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: pathlib.Path, checkpoints: checkpoints_room.Checkpoints,
-        journal: journal_room.Journal, rhythm: Rhythm, looks: Looks = Looks(), start: Mapping[str, Any] | None = None, quiet: bool = False) -> None:
+        journal: journal_room.Journal, rhythm: Rhythm, looks: Looks = Looks(), start: Mapping[str, Any] | None = None,
+        quiet: bool = False) -> None:
   """Trains until the schedule is done.
 
   Args:
@@ -87,7 +92,9 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
     quiet: no progress bars.
   Raises:
     Preempted: a signal came; the state is saved.
-    journal.NotFinite: a term is NaN or infinite; nothing of that step is saved.
+    journal.NotFinite: a term or a variable is NaN or infinite; nothing of that step is saved.
+    checkpoints.CheckpointError: the state cannot be written; the last checkpoint stands.
+    data.records.RecordsError: records cannot be read; the last checkpoint stands.
   """
   schedule = method.schedule
   if start:
@@ -95,7 +102,21 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
     feeder.seek(start["positions"])
   compiled: dict[str, Callable] = {}
   state = lambda: {"schedule": schedule.state(), "positions": feeder.positions()}
-  save = lambda name=None: (journal.flush(), checkpoints.save(sum(schedule.counts.values()), state(), name))
+
+  def ensure_finite() -> None:
+    # A step whose terms are finite can still leave weights that are not: the next one would show it, after they were saved.
+    if broken := checkpoints.not_finite():
+      raise journal_room.NotFinite(
+          f"after step {sum(schedule.counts.values())}: NaN or infinity in {', '.join(broken)}; {journal_room.REMEDY}")
+
+  def save(name: str | None = None) -> None:
+    ensure_finite()
+    try:
+      journal.flush()  # what is logged of saved steps is on disk; what is logged of later ones is logged again after a kill
+      checkpoints.save(sum(schedule.counts.values()), state(), name)
+    except (OSError, tf.errors.OpError) as error:
+      raise checkpoints_room.CheckpointError(f"{run_dir} cannot be written: {' '.join(str(error).split())[:200]}") from error
+
   bars = _Bars(schedule, quiet)
 
   with _Signals() as signals, bars:
@@ -119,13 +140,15 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
         journal.scalars("gate", updates, schedule.gate_scalars)
         journal.scalars("learning_rate", updates, learning_rates.values(method.optimizers))
         if updates % rhythm.validate_every == 0 or schedule.next() is None:
-          _look(looks, journal, checkpoints, schedule.counts, save)
+          ensure_finite()
+          _look(looks, journal, checkpoints, schedule.counts)
+          save()
         elif updates % rhythm.checkpoint_every == 0:
           save()
       elif decision.stage != "game" and (schedule.counts[role] % rhythm.checkpoint_steps == 0 or schedule.stage != stage):
+        if schedule.stage == "game":
+          save(checkpoints_room.INITIALISED)  # first: a kill in between repeats the step, the other way round it would never be written
         save()
-        if schedule.stage == "game" and stage != "game":
-          save(checkpoints_room.INITIALISED)
       if signals.caught:
         save()
         raise Preempted(f"{signals.caught} after {sum(schedule.counts.values())} steps ({updates} anonymizer updates); saved in {run_dir}")
@@ -133,8 +156,8 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
   journal.flush()
 
 
-def _look(looks: Looks, journal: journal_room.Journal, checkpoints: checkpoints_room.Checkpoints, counts: Mapping[str, int], save: Callable) -> None:
-  """Full validation, frames, and a checkpoint that may become the best."""
+def _look(looks: Looks, journal: journal_room.Journal, checkpoints: checkpoints_room.Checkpoints, counts: Mapping[str, int]) -> None:
+  """Full validation, frames, and whether the checkpoint to be saved next becomes the best."""
   updates = counts["anonymizer"]
   if looks.frames:
     for name, frames in looks.frames().items():
@@ -144,7 +167,6 @@ def _look(looks: Looks, journal: journal_room.Journal, checkpoints: checkpoints_
   journal.scalars("validation_full", updates, seen, always=True)
   if seen and seen["score"] > checkpoints.best_score():
     checkpoints.mark_best(sum(counts.values()), seen["score"])
-  save()
 
 
 class _Bars:
@@ -160,11 +182,12 @@ class _Bars:
     if decision.stage != self._stage:
       self.__exit__()
       self._stage = decision.stage
-      self._bar = tqdm.tqdm(total=self._schedule.total.get(decision.stage), desc=decision.stage, disable=self._quiet, mininterval=1.0,
-                            initial=max(0, self._schedule.done_in_stage - 1) if self._schedule.stage == decision.stage else 0, unit="step")
+      before = max(0, self._schedule.done_in_stage - 1) if self._schedule.stage == decision.stage else 0
+      self._bar = progress_bar(total=self._schedule.total.get(decision.stage), desc=decision.stage, disable=self._quiet, initial=before,
+                               unit="step")
     if decision.stage != "game" or decision.role == "anonymizer":
       self._bar.update()
-      figures = {k.split("/")[-1]: f"{v:.3g}" for k, v in scalars.items() if k.split("/")[-1] in ("l1", "action_accuracy", "privacy_accuracy", "action_loss", "privacy_loss")}
+      figures = {name.split("/")[-1]: f"{value:.3g}" for name, value in scalars.items() if name.split("/")[-1] in FIGURES}
       self._bar.set_postfix(figures, refresh=False)
 
   def __exit__(self, *_):

@@ -23,6 +23,7 @@ import time
 import tqdm
 
 from mppar_tf import comparison, flagfiles, options
+from mppar_tf.progress import progress_bar
 
 FAILED = 1
 
@@ -49,7 +50,7 @@ def run(chosen, storage) -> int:
   todo = [cell for cell in cells if not cell.result.exists()]
   print(f"{len(cells)} cells, {len(cells) - len(todo)} done, {len(todo)} to run; logs in {pathlib.Path(chosen.cells_dir) / chosen.study}")
   failed = {}
-  with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool, tqdm.tqdm(total=len(todo), unit="cell", desc=chosen.study) as bar:
+  with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool, progress_bar(total=len(todo), unit="cell", desc=chosen.study) as bar:
     waiting = {}
     ready = [cell for cell in todo if cell.init_from is None]
     behind = [cell for cell in todo if cell.init_from is not None]

@@ -3,67 +3,93 @@
   python -m mppar_tf.train --flagfile=protocol_a.flags
   python -m mppar_tf.train --flagfile=protocol_a.flags --method=basic --seed=1 --run_dir=runs/basic_1
 
-Stages: (1) f^D learns to reproduce its input, (2) f^A learns actions on f^D's output, (3) the attackers learn private labels on it, (4) Algorithm 1 decides which of the three is updated next. The same
-command resumes a stopped run from its last checkpoint, bit-identically on the same machine. TensorBoard: `tensorboard --logdir RUN_DIR`.
+Stages: (1) f^D learns to reproduce its input, (2) f^A learns actions on f^D's output, (3) the attackers learn private labels on it,
+(4) Algorithm 1 decides which of the three is updated next. The same command resumes a stopped run from its last checkpoint, bit-identically
+on the same machine. TensorBoard: `tensorboard --logdir RUN_DIR`.
 
-Exit codes: 0 trained; 2 bad input; 70 a loss became NaN or infinite (the message says where); 75 stopped by SIGTERM or SIGINT with everything saved: run the same command again.
+Exit codes: 0 trained; 2 bad input, records that turn out damaged while training among it; 70 a loss, a norm or a weight became NaN or
+infinite (the message says where); 74 a checkpoint or a log cannot be written; 75 stopped by SIGTERM or SIGINT with every finished step
+saved: run the same command again (a second signal stops at once; it then goes on from the last checkpoint).
 """
 
-import os
 import pathlib
 import shlex
+import signal
 import sys
 
 from mppar_tf import flagfiles, options
 
-FINISHED, NOT_FINITE, PREEMPTED = 0, 70, 75
+FINISHED, NOT_FINITE, NOT_WRITTEN, PREEMPTED = 0, 70, 74, 75
 # What stages 1 to 3 depend on: a run may start from another's initialisation only where these are the same.
-INITIALISATION_FLAGS = tuple(f"--{name}" for name in (
-    "benchmark", "clips_records", "private_records", "known_attributes", "seed", "clip_frames", "frame_skip", "crop", "flip", "anonymizer", "recognizer", "training_attackers", "attacker_size",
-    "reconstruction_", "action_steps", "action_lr", "action_anonymizer_lr", "action_batch", "privacy_batch", "recognizer_batch", "attacker_batch", "attacker_init", "privacy_reduction", "clip_norm"))
+INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
+    "benchmark", "clips_records", "private_records", "known_attributes", "seed", "on_corrupt", "clip_frames", "frame_skip", "crop", "flip",
+    "anonymizer", "anonymizer_size", "anonymizer_width", "recognizer", "recognizer_size", "recognizer_width", "recognizer_dropout",
+    "training_attackers", "attacker_size", "reconstruction_steps", "reconstruction_lr", "action_steps", "action_lr", "action_anonymizer_lr",
+    "attacker_init_steps", "attacker_init_lr", "action_batch", "privacy_batch", "recognizer_batch", "attacker_batch", "privacy_reduction",
+    "clip_norm"))
+FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")  # these do not change what is computed
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 
 
 def main() -> int:
   """Reads the flags, then hands everything to `run`."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__)
+  # Before and after the loop, which finishes its step first, SIGTERM stops as Ctrl-C does.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  try:
+    return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__)
+  except KeyboardInterrupt:
+    print("train: stopped at once; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
+    return PREEMPTED
 
 
 def run(run_options, clip_options, model_options, train_options, loop_options) -> int:
   """Trains; returns an exit code."""
   from mppar_tf import checkpoints, experiment, journal, loop, validation
   from mppar_tf.data import records
+  from mppar_tf.evaluation import metrics
 
-  run_dir = pathlib.Path(run_options.run_dir or pathlib.Path("runs") / f"{run_options.benchmark}_{run_options.protocol}_{run_options.method}_seed{run_options.seed}")
+  name = f"{run_options.method} on {run_options.benchmark}, protocol {run_options.protocol}, seed {run_options.seed}"
+  default = pathlib.Path("runs") / f"{run_options.benchmark}_{run_options.protocol}_{run_options.method}_seed{run_options.seed}"
+  run_dir = pathlib.Path(run_options.run_dir or default)
   chosen = (run_options, clip_options, model_options, train_options, loop_options)
+  check_flags(run_dir, chosen)
   try:
     ensure_records(run_options)
-    strategy = experiment.configure(virtual_devices=run_options.virtual_devices, deterministic=run_options.deterministic, threads=run_options.threads, seed=run_options.seed)
+    strategy = experiment.configure(virtual_devices=run_options.virtual_devices, deterministic=run_options.deterministic,
+                                    threads=run_options.threads, seed=run_options.seed)
     built = experiment.build(run_options, clip_options, model_options, train_options, strategy)
     method = experiment.make_method(built, run_options.method)
+    experiment.check_game(built, method)
     feeder = experiment.make_feeder(built, method, seed=run_options.seed, on_corrupt=run_options.on_corrupt)
-    claim(run_dir, chosen)
     saved = checkpoints.Checkpoints(run_dir / "checkpoints", loop.variables_of(method), loop_options.keep_checkpoints)
+    resumed = bool(saved.steps())
     start = resume(saved, chosen)
   except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError) as error:
     raise options.OptionError(str(error)) from error
 
+  run_dir.mkdir(parents=True, exist_ok=True)
+  flagfiles.write(run_dir / "flags.txt", *chosen)  # only now: a command that cannot start claims no folder
   log = journal.Journal(run_dir, loop_options.log_every)
   log.text("flags", "    " + "\n    ".join((run_dir / "flags.txt").read_text(encoding="utf-8").splitlines()))
   log.text("command", "    " + shlex.join(sys.argv))
-  print(f"{run_options.method} on {run_options.benchmark}, protocol {run_options.protocol}, seed {run_options.seed}, {strategy.num_replicas_in_sync} replica(s): {run_dir}"
-        + (f" (resumed at step {start['step']})" if start else ""))
+  begin = f" (resumed at step {start['step']})" if resumed else f" (initialised by {loop_options.init_from})" if start else ""
+  print(f"{name}, {strategy.num_replicas_in_sync} replica(s): {run_dir}{begin}")
   rhythm = loop.Rhythm(loop_options.checkpoint_every, loop_options.checkpoint_steps, loop_options.validate_every, loop_options.log_every)
-  looks = loop.Looks(validate=lambda: validation.look(built, method), frames=lambda: validation.frames(built, method)) if method.plan else loop.Looks()
+  judge = validation.Validation(built, method) if method.plan else None
+  looks = loop.Looks(validate=judge.look, frames=judge.frames) if judge else loop.Looks()
   try:
     loop.run(method, feeder, strategy, run_dir=run_dir, checkpoints=saved, journal=log, rhythm=rhythm, looks=looks, start=start)
   except loop.Preempted as stop:
     print(f"train: stopped by {stop}; the same command resumes it", file=sys.stderr)
     return PREEMPTED
-  except journal.NotFinite as error:
+  except (journal.NotFinite, metrics.MetricError) as error:
     print(f"train: {error}", file=sys.stderr)
     return NOT_FINITE
+  except checkpoints.CheckpointError as error:
+    print(f"train: {error}", file=sys.stderr)
+    return NOT_WRITTEN
+  except records.RecordsError as error:
+    raise options.OptionError(f"{error}; once that is mended the same command goes on from the last checkpoint") from error
   finally:
     log.close()
   report(run_dir, method)
@@ -77,23 +103,20 @@ def ensure_records(run_options) -> None:
     build.ensure("twin", run_options.data_dir)
 
 
-def claim(run_dir: pathlib.Path, chosen) -> None:
-  """Writes flags.txt, or holds this command against the one that the run was begun with.
+def check_flags(run_dir: pathlib.Path, chosen) -> None:
+  """Holds this command against the one that the run was begun with.
 
   Raises:
-    OptionError: the folder belongs to a run with other flags; names the first that differs.
+    OptionError: the folder belongs to a run with other flags; names those that differ.
   """
-  run_dir.mkdir(parents=True, exist_ok=True)
-  path, fresh = run_dir / "flags.txt", run_dir / ".flags.new"
-  flagfiles.write(fresh, *chosen)
-  if path.exists():
-    free = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")  # do not change what is computed
-    before, now = (sorted(line for line in p.read_text(encoding="utf-8").splitlines() if not line.startswith(free)) for p in (path, fresh))
-    if before != now:
-      fresh.unlink()
-      old, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
-      raise options.OptionError(f"{run_dir} was begun with other flags ({' '.join(old) or 'fewer'} then, {' '.join(new) or 'fewer'} now); choose another --run_dir or the same flags")
-  os.replace(fresh, path)
+  path = run_dir / "flags.txt"
+  if not path.exists():
+    return
+  theirs, ours = path.read_text(encoding="utf-8").splitlines(), flagfiles.lines(*chosen)
+  before, now = ({line for line in lines if not line.startswith(FREE)} for lines in (theirs, ours))
+  if before != now:
+    old, new = (" ".join(sorted(more)) or "nothing" for more in (before - now, now - before))
+    raise options.OptionError(f"{run_dir} was begun with other flags ({old} then, {new} now); choose another --run_dir or the same flags")
 
 
 def resume(saved, chosen):
@@ -104,10 +127,10 @@ def resume(saved, chosen):
     return saved.restore(saved.find("last"))
   if not init_from:
     return None
-  source = pathlib.Path(init_from) / "checkpoints" / checkpoints.INITIALISED
-  if not (source / "state.json").exists():
+  source, flags = pathlib.Path(init_from) / "checkpoints" / checkpoints.INITIALISED, pathlib.Path(init_from) / "flags.txt"
+  if not (source / "state.json").exists() or not flags.exists():
     raise checkpoints.CheckpointError(f"--init_from={init_from}: no finished initialisation there ({source})")
-  theirs = set((pathlib.Path(init_from) / "flags.txt").read_text(encoding="utf-8").splitlines())
+  theirs = set(flags.read_text(encoding="utf-8").splitlines())
   wrong = [line for line in flagfiles.lines(*chosen) if line.startswith(INITIALISATION_FLAGS) and line not in theirs]
   if wrong:
     raise checkpoints.CheckpointError(f"--init_from={init_from}: that run was initialised with other flags than {' '.join(wrong)}")
@@ -117,7 +140,8 @@ def resume(saved, chosen):
 def report(run_dir: pathlib.Path, method) -> None:
   """What was done, and what to do next."""
   reasons = ", ".join(f"{name} {count}" for name, count in sorted(method.schedule.reasons.items()))
-  print(f"trained: {reasons}\nTensorBoard: tensorboard --logdir {run_dir}\nnext: python -m mppar_tf.evaluate --run_dir={run_dir} ; python -m mppar_tf.export --run_dir={run_dir}")
+  print(f"trained: {reasons}\nTensorBoard: tensorboard --logdir {run_dir}\n"
+        f"next: python -m mppar_tf.evaluate --run_dir={run_dir} ; python -m mppar_tf.export --run_dir={run_dir}")
 
 
 if __name__ == "__main__":

@@ -129,6 +129,26 @@ def test_the_best_counts_only_once_it_is_whole(tmp_path):
   assert (store.best(), store.best_score()) == (2, 0.9)
 
 
+def test_the_very_first_may_be_the_best(tmp_path):
+  _, store = saved(tmp_path / "fresh", steps=())
+  store.mark_best(1, 0.2)
+  store.save(1, {})
+  assert store.best() == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", ["weight", "statistic", "slot"])
+def test_groups_that_are_not_finite_are_named(tmp_path, place, value):
+  game, store = saved(tmp_path)
+  assert store.not_finite() == []
+  group, variable = {"weight": ("model/f_d", game.models["f_d"].weights[0]), "statistic": ("model/attacker/p", game.models["attacker/p"].weights[-1]),
+                     "slot": ("optimizer/f_d", game.optimizers["f_d"].variables[-1])}[place]
+  spoilt = keras.ops.convert_to_numpy(variable).copy()
+  spoilt.flat[-1] = value
+  variable.assign(spoilt)
+  assert store.not_finite() == [group]
+
+
 @pytest.mark.parametrize("moment", ["variables", "state", "sync", "rename"])
 def test_a_save_that_dies_leaves_the_one_before(tmp_path, monkeypatch, moment):
   game, store = saved(tmp_path)

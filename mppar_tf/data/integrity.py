@@ -11,11 +11,11 @@ import struct
 from typing import Iterator, NamedTuple, Sequence
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from mppar_tf.data import remote
 from mppar_tf.data.manifest import JOURNAL, UNFINISHED, Manifest, Shard, read_manifest, sha256_of
 from mppar_tf.data.schema import RecordsError, check
+from mppar_tf.progress import progress_bar
 
 # A TFRecord is: length (uint64), masked CRC32C of the length, the bytes, masked CRC32C of the bytes; all little-endian.
 _HEAD, _TAIL = struct.Struct("<QI"), struct.Struct("<I")
@@ -73,7 +73,7 @@ def verify(folder: str, progress: bool = False) -> list[str]:
     return [str(error)]
   problems, seen = [], collections.defaultdict(list)
   shards = [(split, shard) for split, of_split in manifest.splits.items() for shard in of_split]
-  for split, shard in tqdm(shards, desc=f"verify {manifest.dataset}", unit=" shards", disable=not progress):
+  for split, shard in progress_bar(shards, desc=f"verify {manifest.dataset}", unit=" shards", disable=not progress):
     problems += _shard_problems(folder, shard, manifest, seen)
   problems += [f"record id {name!r} occurs {len(files)} times: {', '.join(files)}" for name, files in seen.items() if len(files) > 1]
   for split, of_split in manifest.splits.items():

@@ -12,13 +12,14 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
+import tqdm
 
 from mppar_tf.data import remote
 from mppar_tf.data.manifest import (
     JOURNAL, MANIFEST, SPLITS, UNFINISHED, Manifest, Shard, manifest_text, parse_manifest, read_bytes, sha256_of, shard_name,
     write_atomically, write_manifest)
 from mppar_tf.data.schema import JPEG_QUALITY, KINDS, Encoded, Header, Image, RecordsError, Video, encode
+from mppar_tf.progress import progress_bar
 
 ITEMS_PER_SHARD = 512
 
@@ -122,7 +123,7 @@ class DatasetWriter:
       raise RecordsError(f"{self._folder}: split {split!r} has no items")
     shards = min(shards or -(-len(items) // ITEMS_PER_SHARD), len(items))
     order = np.arange(len(items)) if self._shuffle_seed is None else np.random.default_rng(self._shuffle_seed).permutation(len(items))
-    with tqdm(total=len(items), desc=f"{self._header.dataset} {split}", unit=" records", disable=not progress) as bar:
+    with progress_bar(total=len(items), desc=f"{self._header.dataset} {split}", unit=" records", disable=not progress) as bar:
       for number, numbers in enumerate(np.array_split(order, shards)):
         name = shard_name(split, number, shards)
         shard = self._kept(split, name, len(items))
@@ -172,7 +173,7 @@ class DatasetWriter:
     return dataclasses.replace(self._manifest, splits=splits, items=items)
 
 
-def _counted(made: Iterable[Made], bar: tqdm) -> Iterable[Made]:
+def _counted(made: Iterable[Made], bar: tqdm.tqdm) -> Iterable[Made]:
   for one in made:
     yield one
     bar.update(1)

@@ -9,11 +9,11 @@ from typing import Callable, Mapping, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from mppar_tf import objectives
 from mppar_tf.evaluation import fitting, metrics
 from mppar_tf.evaluation.fitting import Anonymize, FittingError
+from mppar_tf.progress import progress_bar
 
 
 class ActionScores(NamedTuple):
@@ -71,7 +71,7 @@ def judge(models: Mapping[str, keras.Model], anonymize: Anonymize, test: tf.data
   heads = {name: tf.function(lambda frames, model=model: tf.nn.softmax(tf.cast(model(frames, training=False), tf.float32)),
                              input_signature=[fitting.any_batch(spec)]) for name, model in models.items()}
   actions, videos, shares = [], [], {name: [] for name in models}
-  for clips, video in tqdm.tqdm(test, desc=progress, disable=not progress, unit="batch"):
+  for clips, video in progress_bar(test, desc=progress, disable=not progress, unit="batch"):
     anonymized = f_d(clips.frames)  # [B, T, H, W, 3]
     actions.append(clips.action.numpy())
     videos.append(video.numpy())

@@ -11,11 +11,11 @@ from typing import Callable, Mapping, NamedTuple, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from mppar_tf import objectives
 from mppar_tf.evaluation import fitting, metrics
 from mppar_tf.evaluation.fitting import Anonymize, FittingError, Point
+from mppar_tf.progress import progress_bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def judge(models: Mapping[str, keras.Model], anonymize: Anonymize, frames: tf.Te
 
   def call(data: tf.data.Dataset, progress: str = "") -> Predictions:
     labels, records, logits = [], [], {name: [] for name in models}
-    for private, record in tqdm.tqdm(data, desc=progress, disable=not progress, unit="batch"):
+    for private, record in progress_bar(data, desc=progress, disable=not progress, unit="batch"):
       anonymized = f_d(private.frames)  # [B, T, H, W, 3]
       labels.append(private.labels.numpy())
       records.append(record.numpy())

@@ -14,9 +14,9 @@ from typing import Callable, Mapping, NamedTuple, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from mppar_tf import learning_rates, replica
+from mppar_tf.progress import progress_bar
 
 Anonymize = Callable[[tf.Tensor], tf.Tensor]  # [B, T, H, W, 3] in [0, 1] -> same
 CHECK_EVERY = 20  # steps between two readings of the losses: reading waits for the device, not reading lets NaN train on
@@ -109,7 +109,7 @@ def fit(trainees: Mapping[str, Trainee], anonymize: Anonymize, train: Callable[[
   if step < steps:
     data = train(step)
     f_d, batches = frozen(anonymize, data.element_spec[0]), iter(data)
-    with tqdm.tqdm(total=steps, initial=step, desc=progress, disable=not progress, unit="step") as bar:
+    with progress_bar(total=steps, initial=step, desc=progress, disable=not progress, unit="step") as bar:
       while step < steps:
         batch = next(batches, None)
         if batch is None:

@@ -40,9 +40,9 @@ def reconstruction(anonymizer: keras.Model, optimizer: keras.optimizers.Optimize
     with tf.GradientTape() as reconstruction_tape:
       error = tf.reduce_mean(tf.abs(anonymizer(frames, training=True) - frames), axis=[1, 2, 3])  # [N]
       loss = tf.reduce_sum(error) / count
-    variables = anonymizer.trainable_variables
+    variables, rate = anonymizer.trainable_variables, tf.convert_to_tensor(optimizer.learning_rate)
     norm = replica.apply(optimizer, reconstruction_tape.gradient(loss, variables), variables, clip_norm=clip_norm)
-    return {"l1": replica.total(loss), "gradient_norm": norm}
+    return {"l1": replica.total(loss), "gradient_norm": norm, "learning_rate": rate}
   return update
 
 
@@ -56,10 +56,12 @@ def action(anonymizer: keras.Model, recognizer: keras.Model, anonymizer_optimize
       loss = tf.reduce_sum(objectives.action_terms(logits, clips.action)) / count
     ours, theirs = recognizer.trainable_variables, anonymizer.trainable_variables if anonymizer_optimizer else []
     gradients = action_tape.gradient(loss, ours + theirs)
+    rates = [tf.convert_to_tensor(o.learning_rate) for o in (recognizer_optimizer, anonymizer_optimizer) if o]
     norm = replica.apply(recognizer_optimizer, gradients[:len(ours)], ours, clip_norm=clip_norm)
     log = {"action_loss": replica.total(loss), "action_accuracy": replica.total(objectives.action_hits(logits, clips.action) / count),
-           "recognizer_gradient_norm": norm}
+           "recognizer_gradient_norm": norm, "recognizer_learning_rate": rates[0]}
     if theirs:
+      log["anonymizer_learning_rate"] = rates[1]
       log["anonymizer_gradient_norm"] = replica.apply(anonymizer_optimizer, gradients[len(ours):], theirs, clip_norm=clip_norm)
     return log
   return update
@@ -74,9 +76,10 @@ def recognizer(transform: Callable[[tf.Tensor], tf.Tensor], model: keras.Model, 
     with tf.GradientTape() as recognizer_tape:
       logits = model(frames, training=True)
       loss = tf.reduce_sum(objectives.action_terms(logits, clips.action)) / count
+    rate = tf.convert_to_tensor(optimizer.learning_rate)
     norm = replica.apply(optimizer, recognizer_tape.gradient(loss, model.trainable_variables), model.trainable_variables, clip_norm=clip_norm)
     return {"action_loss": replica.total(loss), "action_accuracy": replica.total(objectives.action_hits(logits, clips.action) / count),
-            "gradient_norm": norm}
+            "gradient_norm": norm, "learning_rate": rate}
   return update
 
 
@@ -90,10 +93,11 @@ def attacker(transform: Callable[[tf.Tensor], tf.Tensor], model: keras.Model, op
     with tf.GradientTape() as attacker_tape:
       logits = attack(model, frames, training=True)
       loss = objectives.privacy_sum(task, logits, private.labels) / count
+    rate = tf.convert_to_tensor(optimizer.learning_rate)
     norm = replica.apply(optimizer, attacker_tape.gradient(loss, model.trainable_variables), model.trainable_variables, clip_norm=clip_norm)
     hits, answers = objectives.privacy_hits(task, logits, private.labels)
     return {"privacy_loss": replica.total(loss), "privacy_accuracy": replica.total(hits) / tf.maximum(replica.total(answers), 1.0),
-            "gradient_norm": norm}
+            "gradient_norm": norm, "learning_rate": rate}
   return update
 
 
