@@ -1,0 +1,208 @@
+"""Performance, as ratios measured side by side.
+
+  python -m mppar_tf.bench
+  python -m mppar_tf.bench --bench_parts=updates_small,input --bench_rounds=20 --bench_json=bench.json
+
+Parts:
+  updates_small  one anonymizer update of basic, basic_equal_data, mppar first_order and mppar exact at the benchmark's size
+                 (--bench_config)
+  updates_paper  the same with the paper's networks (Johnson, C3D, two MobileNetV2) on 16x112x112 clips (--bench_paper_batch);
+                 about 15 GB of memory
+  input          clips read from records, against the same clips decoded from H.264 files by PyAV: same frames, same windows, as
+                 many threads
+
+Each variant lives in a process of its own and does one turn in each round while the others wait. A ratio is the median over rounds
+of what was measured in the same round, so a machine that is busy now and idle then does not tilt it. Seconds are wall-clock; CPU
+seconds count all threads. Updates are those of training: the methods' own, their optimizers, under MirroredStrategy, in a traced
+function; the data is random. Peak memory is the process's (host memory; TensorFlow itself takes some hundred MiB of it).
+--clip_frames, --frame_skip, --crop and --flip apply to updates_paper and input.
+
+The tables are Markdown on stdout; --bench_json keeps every single figure, written anew after each part.
+Exit codes: 0 all measured; 1 a variant failed or died (named in the table; the others are measured); 2 bad input; 130 interrupted.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+from typing import Any, Mapping, Sequence
+
+import mppar_tf
+from mppar_tf import bench_tables, flagfiles, options, side_by_side
+from mppar_tf.progress import progress_bar
+from mppar_tf.side_by_side import Job
+
+FAILED, INTERRUPTED = 1, 130
+PROGRAM_OPTIONS = (options.BenchOptions, options.ClipOptions, options.MachineOptions, options.SeedOptions)
+
+UPDATES = {  # variant -> method, meta gradient
+    "basic": ("basic", "exact"),
+    "basic_equal_data": ("basic_equal_data", "exact"),
+    "mppar first_order": ("mppar", "first_order"),
+    "mppar exact": ("mppar", "exact"),
+}
+REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "input": "videos"}
+ATTRIBUTES = 7  # known ones of UCF101-VISPR, and of its twin
+SMALL_CLASSES, PAPER_CLASSES = 10, 101  # of the twin, and of UCF101
+PAPER_ATTACKERS = ("mobilenet_v2_0.5", "mobilenet_v2_1.0")
+INPUT_BATCH = 8  # clips
+LEAD_BATCHES = 8  # more than the pipeline prepares ahead
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # variants inherit it; their start-up notes would break the progress bar
+  try:
+    return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__, arguments=arguments)
+  except KeyboardInterrupt:
+    print("bench: interrupted; finished parts stand in --bench_json", file=sys.stderr)
+    return INTERRUPTED
+
+
+def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions, seed: options.SeedOptions) -> int:
+  """Measures the chosen parts; returns an exit code."""
+  # All that can be wrong with the flags is found before the first minute is spent.
+  chosen = list(dict.fromkeys(bench.bench_parts))
+  jobs = {part: update_jobs(part, bench, clip, machine_options, seed.seed) for part in chosen if part != "input"}
+  if "input" in chosen:
+    check_input(clip)
+  report = {"machine": machine(), "flags": flagfiles.lines(bench, clip, machine_options, seed), "parts": {}}
+  print(bench_tables.machine_line(report["machine"]), flush=True)
+  for part in chosen:
+    if part == "input":
+      found = measure_input(bench, clip, machine_options, seed.seed)
+    else:
+      found = dataclasses.asdict(measured(part, jobs[part], bench.bench_rounds)) | {"sizes": sizes(jobs[part])}
+    report["parts"][part] = found | {"reference": REFERENCE[part], "load_average_after": _load()}
+    report["parts"][part]["summary"] = bench_tables.summaries(report["parts"][part])
+    print("\n" + bench_tables.table(part, report["parts"][part]), flush=True)
+    save(bench.bench_json, report)
+  failed = [f"{part}: {name} {reason}" for part, found in report["parts"].items() for name, reason in found["failures"].items()]
+  for line in failed:
+    print(f"bench: {line}", file=sys.stderr)
+  return FAILED if failed else 0
+
+
+def measured(part: str, jobs: Mapping[str, Job], rounds: int) -> side_by_side.Measured:
+  """`side_by_side.measure` with a progress bar."""
+  with progress_bar(total=len(jobs) * (rounds + 1), desc=f"{part}, starting", unit=" turns") as bar:
+    def progress(words: str) -> None:
+      bar.set_description(f"{part}, {words}", refresh=False)
+      bar.update()
+    return side_by_side.measure(jobs, rounds, progress)
+
+
+# ---- updates ----
+
+
+def update_jobs(part: str, bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions,
+                seed: int) -> dict[str, Job]:
+  """Variant -> the process that measures one anonymizer update of it. Raises OptionError."""
+  if part == "updates_small":
+    clip, model, train, classes = *_configured(bench.bench_config), SMALL_CLASSES
+  else:
+    model = options.ModelOptions(training_attackers=PAPER_ATTACKERS)
+    train = options.TrainOptions(action_batch=bench.bench_paper_batch, privacy_batch=2 * bench.bench_paper_batch)
+    classes = PAPER_CLASSES
+  common = {"clip": clip, "model": model, "classes": classes, "attributes": ATTRIBUTES, "threads": machine_options.threads,
+            "deterministic": machine_options.deterministic, "seed": seed}
+  return {name: Job("mppar_tf.bench_updates", "prepare",
+                    common | {"method": method, "train": dataclasses.replace(train, meta_gradient=meta_gradient)})
+          for name, (method, meta_gradient) in UPDATES.items()}
+
+
+def _configured(config: str) -> tuple[options.ClipOptions, options.ModelOptions, options.TrainOptions]:
+  """The sizes that a training's flagfile sets."""
+  from mppar_tf.protocols import PROTOCOLS
+  classes = (options.ClipOptions, options.ModelOptions, options.TrainOptions, options.RunOptions, options.LoopOptions)
+  values = flagfiles.define(*classes)
+  values(["bench", *flagfiles.expand([f"--flagfile={config}"])])
+  clip, model, train, run_options, _ = (flagfiles.read(cls, values) for cls in classes)
+  attackers = model.training_attackers or PROTOCOLS[run_options.protocol].training_attackers
+  return clip, dataclasses.replace(model, training_attackers=attackers), train
+
+
+def sizes(jobs: Mapping[str, Job]) -> dict[str, Any]:
+  """What one update reads, and with which networks."""
+  of_job = next(iter(jobs.values())).arguments
+  clip, model, train = of_job["clip"], of_job["model"], of_job["train"]
+  return {"clips": train.action_batch, "clip_frames": clip.clip_frames, "crop": clip.crop, "images": train.privacy_batch,
+          "anonymizer": f"{model.anonymizer} ({model.anonymizer_size})", "recognizer": f"{model.recognizer} ({model.recognizer_size})",
+          "attackers": [f"{name} ({model.attacker_size})" for name in model.training_attackers]}
+
+
+# ---- input ----
+
+
+def check_input(clip: options.ClipOptions) -> None:
+  """Raises OptionError where the crop does not fit into the videos that are made."""
+  from mppar_tf import bench_videos
+  height, width = bench_videos.HEIGHT, bench_videos.WIDTH
+  if clip.crop > min(height, width):
+    raise options.OptionError(f"--crop={clip.crop} does not fit into the benchmark's videos of {width}x{height} pixels")
+
+
+def measure_input(bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions,
+                  seed: int) -> dict[str, Any]:
+  """Makes videos and records in a temporary folder, reads both round by round, and removes them."""
+  batches = -(-bench.bench_clips // INPUT_BATCH)
+  turns = {"batch": INPUT_BATCH, "lead": LEAD_BATCHES, "batches": batches, "threads": machine_options.threads}
+  with tempfile.TemporaryDirectory(prefix="mppar_tf_bench_") as folder:
+    made = {"folder": folder, "videos": bench.bench_videos, "video_frames": bench.bench_video_frames, "batch": INPUT_BATCH, "clip": clip,
+            "seed": seed, "plan_clips": (bench.bench_rounds + 1) * (LEAD_BATCHES + batches) * INPUT_BATCH, "quiet": not sys.stderr.isatty()}
+    try:
+      with side_by_side.Child(Job("mppar_tf.bench_input", "make", made)) as child:
+        material = child.ready()
+    except side_by_side.Lost as lost:
+      return dataclasses.asdict(side_by_side.Measured([], {}, {}, [], {"material": str(lost)}))
+    of_clip = {"frames": clip.clip_frames, "skip": clip.frame_skip, "crop": clip.crop, "total": bench.bench_video_frames}
+    jobs = {"videos": Job("mppar_tf.bench_videos", "prepare", turns | {"folder": folder, "of_clip": of_clip}),
+            "records": Job("mppar_tf.bench_input", "prepare", turns | {"folder": folder, "clip": clip, "seed": seed})}
+    found = dataclasses.asdict(measured("input", jobs, bench.bench_rounds))
+  sizes_of_turn = {"videos": bench.bench_videos, "clips": batches * INPUT_BATCH, "bytes_of_clip": 3 * clip.clip_frames * clip.crop ** 2}
+  return found | {"material": material, "sizes": of_clip | sizes_of_turn}
+
+
+# ---- facts ----
+
+
+def machine() -> dict[str, Any]:
+  """Where this was measured."""
+  versions = {"mppar_tf": mppar_tf.__version__, "python": platform.python_version()}
+  for package in ("tensorflow", "keras", "numpy", "av"):
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      versions[package] = importlib.metadata.version(package)
+  pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if "SC_PHYS_PAGES" in os.sysconf_names else None
+  return {"cpu": _cpu(), "cores": side_by_side.cores(), "memory_gib": round(pages / 2 ** 30, 1) if pages else None,
+          "system": platform.platform(), "versions": versions, "load_average_before": _load(),
+          "utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+
+
+def _load() -> float | None:
+  """Of the last minute; a busy machine explains a wide spread."""
+  return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def _cpu() -> str:
+  with contextlib.suppress(OSError):
+    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+      if line.startswith("model name"):
+        return line.partition(":")[2].strip()
+  return platform.processor() or platform.machine()
+
+
+def save(path: str | None, report: Mapping[str, Any]) -> None:
+  """Writes the report whole or not at all."""
+  if path:
+    temporary = pathlib.Path(path).with_name(pathlib.Path(path).name + ".part")
+    temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
