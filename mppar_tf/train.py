@@ -17,6 +17,8 @@ import shlex
 import signal
 import sys
 
+from absl import flags
+
 from mppar_tf import flagfiles, options
 
 FINISHED, NOT_FINITE, NOT_WRITTEN, PREEMPTED = 0, 70, 74, 75
@@ -112,11 +114,20 @@ def check_flags(run_dir: pathlib.Path, chosen) -> None:
   path = run_dir / "flags.txt"
   if not path.exists():
     return
-  theirs, ours = path.read_text(encoding="utf-8").splitlines(), flagfiles.lines(*chosen)
-  before, now = ({line for line in lines if not line.startswith(FREE)} for lines in (theirs, ours))
+  before, now = ({line for line in lines if not line.startswith(FREE)} for lines in (flags_of(path), flagfiles.lines(*chosen)))
   if before != now:
     old, new = (" ".join(sorted(more)) or "nothing" for more in (before - now, now - before))
     raise options.OptionError(f"{run_dir} was begun with other flags ({old} then, {new} now); choose another --run_dir or the same flags")
+
+
+def flags_of(path: pathlib.Path) -> list[str]:
+  """The flags in another run's file, with today's defaults for those that it did not know yet."""
+  values = flagfiles.define(*PROGRAM_OPTIONS)
+  try:
+    values(["train", *flagfiles.expand([f"--flagfile={path}"])])
+    return flagfiles.lines(*(flagfiles.read(cls, values) for cls in PROGRAM_OPTIONS))
+  except (flags.Error, options.OptionError) as error:
+    raise options.OptionError(f"{path} is not of this version: {error}") from error
 
 
 def resume(saved, chosen):
@@ -127,10 +138,10 @@ def resume(saved, chosen):
     return saved.restore(saved.find("last"))
   if not init_from:
     return None
-  source, flags = pathlib.Path(init_from) / "checkpoints" / checkpoints.INITIALISED, pathlib.Path(init_from) / "flags.txt"
-  if not (source / "state.json").exists() or not flags.exists():
+  source, told = pathlib.Path(init_from) / "checkpoints" / checkpoints.INITIALISED, pathlib.Path(init_from) / "flags.txt"
+  if not (source / "state.json").exists() or not told.exists():
     raise checkpoints.CheckpointError(f"--init_from={init_from}: no finished initialisation there ({source})")
-  theirs = set(flags.read_text(encoding="utf-8").splitlines())
+  theirs = flags_of(told)
   wrong = [line for line in flagfiles.lines(*chosen) if line.startswith(INITIALISATION_FLAGS) and line not in theirs]
   if wrong:
     raise checkpoints.CheckpointError(f"--init_from={init_from}: that run was initialised with other flags than {' '.join(wrong)}")
