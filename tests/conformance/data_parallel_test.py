@@ -10,31 +10,10 @@ import pytest
 import tensorflow as tf
 
 from mppar_tf import feeding, loop, methods
-from mppar_tf.methods.contract import Networks
-from mppar_tf.models import layers
 from mppar_tf.types import Clips, Private
 
-ATTACKERS = ("p", "q")
-COMPETITORS = ("reconstruction", "action", "recognizer", "attacker/p", "attacker/q", "validation")
+COMPETITORS = ("reconstruction", "action", "recognizer", *core.ATTACKER_ROLES, "validation")
 BATCH, BATCHES = 4, 3
-
-
-def small_networks(task):
-  """One convolution and one batch norm each: what crosses replicas is all here, and a graph is traced in a second."""
-  def conv(rank, x, channels, seed):
-    kind = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[rank]
-    x = kind(channels, 3, padding="same", kernel_initializer=keras.initializers.GlorotUniform(seed=seed))(x)
-    return keras.layers.Activation("softplus")(layers.batch_norm("norm")(x))
-
-  def head(x, outputs, seed):
-    return keras.layers.Dense(outputs, kernel_initializer=keras.initializers.GlorotUniform(seed=seed))(keras.layers.Flatten()(x))
-
-  frames, clips = keras.Input([core.CROP, core.CROP, 3]), keras.Input([core.FRAMES, core.CROP, core.CROP, 3])
-  x = layers.InstanceNorm()(conv(2, frames, 3, 1))
-  x = keras.layers.Conv2D(3, 1, activation="sigmoid", kernel_initializer=keras.initializers.GlorotUniform(seed=2))(x)
-  return Networks(
-      keras.Model(frames, x), keras.Model(clips, head(conv(3, clips, 2, 3), core.CLASSES, 4)),
-      {name: keras.Model(frames, head(conv(2, frames, 2, 5 + i), core.ATTRIBUTES, 7 + i)) for i, name in enumerate(ATTACKERS)}, task)
 
 
 def streams(strategy, task):
@@ -70,7 +49,7 @@ class Run:
   def __init__(self, strategy, traced, name, task="attributes", **changes):
     self.strategy, self.traced = strategy, traced
     with strategy.scope():
-      networks = small_networks(task)
+      networks = core.micro_networks(task)
       core.shake([networks.anonymizer, networks.recognizer, *networks.attackers.values()])
       self.method = methods.METHODS[name](networks, core.settings(**changes))
     self.feeder = feeding.Feeder(streams(strategy, task), self.method.plan)
