@@ -5,7 +5,7 @@
 
 A cell is one method with one seed: `mppar_tf.train`, then `mppar_tf.evaluate`, each in a process of its own with its log in the cell's folder. Learned methods of one seed start from one shared
 initialisation (stages 1 to 3), which the first of them computes. A failing cell is reported and does not stop the others. Results are JSON, one file per cell, below --results_dir; the table with mean,
-spread and n, and each method's difference to `basic_equal_data` paired by seed, is printed and written beside them.
+spread and n, and each method's difference to `basic_equal_data` paired by seed, is printed and written beside them, with the trade-off plot.
 
 Exit codes: 0 all cells done; 1 a cell failed (named); 2 bad input.
 """
@@ -15,7 +15,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from mppar_tf import comparison, flagfiles, options
 from mppar_tf.progress import progress_bar
 
 FAILED = 1
+MACHINE = ("--run_dir=", "--data_dir=", "--init_from=", "--raw_levels_dir=", "--compare=")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +106,14 @@ def run_cell(cell: Cell, config: str, chosen, storage) -> str:
       return reason
   cell.result.parent.mkdir(parents=True, exist_ok=True)
   part = cell.result.with_suffix(".part")
-  shutil.copyfile(cell.run_dir / "results.json", part)
+  part.write_text(json.dumps(published(json.loads((cell.run_dir / "results.json").read_text(encoding="utf-8"))), indent=1) + "\n", encoding="utf-8")
   os.replace(part, cell.result)
   return ""
+
+
+def published(results: dict) -> dict:
+  """Results without the folders of the machine that they were made on."""
+  return {**results, "flags": [flag for flag in results["flags"] if not flag.startswith(MACHINE)]}
 
 
 def _evaluation_flags(chosen) -> list[str]:
@@ -126,10 +131,12 @@ def write_table(chosen, cells: list[Cell]) -> None:
   if not found:
     return
   text = comparison.table(found, order=list(chosen.methods))
-  path = pathlib.Path(chosen.results_dir) / chosen.study / "table.md"
-  path.write_text(text + "\n", encoding="utf-8")
+  from mppar_tf.evaluation import report
+  folder = pathlib.Path(chosen.results_dir) / chosen.study
+  (folder / "table.md").write_text(text + "\n", encoding="utf-8")
+  report.trade_off(folder / "trade_off.png", found)
   print(text)
-  print(f"table: {path}")
+  print(f"written: {folder}/table.md, trade_off.png")
 
 
 if __name__ == "__main__":
