@@ -4,6 +4,10 @@ Logical devices can be set only before TensorFlow touches a device, hence here a
 """
 
 import os
+import signal
+
+# A shell starts its background jobs with SIGINT ignored, and children inherit that: tests of Ctrl-C would then fail for the shell's reason.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
