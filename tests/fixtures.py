@@ -23,13 +23,14 @@ def write_tiny_datasets(folder, seed=0, size=16, frames=6, videos=(12, 6, 6), im
   names = tuple(f"action{number}" for number in range(classes))
   clips, stills = os.path.join(folder, "tiny_clips"), os.path.join(folder, "tiny_images")
   settings, attributes = {"seed": seed, "size": size}, tuple(attributes)
-  writer = DatasetWriter(clips, Header("tiny_clips", "video", names, attributes), settings=settings, closed_set_identity=True)
+  writer = DatasetWriter(clips, Header("tiny_clips", "video", names, attributes), settings=settings, closed_set_identity=True,
+                         licence="made up")
   for split, count in zip(SPLITS, videos):
     made = [_video(f"{split}{number}", number % classes, f"person{number % 3}", attributes, frames, size, random)
             for number in range(count)]
     writer.write_split(split, made, lambda video: video, shards=shards, progress=False)
   writer.finish()
-  writer = DatasetWriter(stills, Header("tiny_images", "image", (), attributes), settings=settings)
+  writer = DatasetWriter(stills, Header("tiny_images", "image", (), attributes), settings=settings, licence="made up")
   for split, count in zip(SPLITS, images):
     made = [_image(f"{split}{number}", attributes, size, random) for number in range(count)]
     writer.write_split(split, made, lambda image: image, shards=shards, progress=False)
