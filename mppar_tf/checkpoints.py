@@ -72,6 +72,9 @@ class Checkpoints:
     for old in self.steps()[:-self._keep]:
       if best is None or old != best:
         shutil.rmtree(self._folder / f"step-{old:09d}")
+    for left in (*self._folder.glob(".part-*"), *self._folder.glob("step-*")):
+      if left.name.startswith(".part") or not (left / "state.json").exists():
+        shutil.rmtree(left, ignore_errors=True)  # of a save or a cleaning that was killed
 
   def steps(self) -> list[int]:
     """Steps of all whole checkpoints, ascending."""

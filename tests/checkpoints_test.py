@@ -23,7 +23,8 @@ class Game:
 
   def __init__(self, seed=0, units=3, names=("f_d", "attacker/p")):
     self.models = {name: network(seed + i, units) for i, name in enumerate(names)}
-    self.optimizers = {name: learning_rates.adam(learning_rates.shaped(1e-2, 0, "constant"), model.trainable_variables) for name, model in self.models.items()}
+    rate = learning_rates.shaped(1e-2, 0, "constant")
+    self.optimizers = {name: learning_rates.adam(rate, model.trainable_variables) for name, model in self.models.items()}
 
   def train(self, steps=1):
     for _ in range(steps):
@@ -185,6 +186,7 @@ def test_what_a_killed_save_left_behind_is_no_checkpoint_and_is_written_over(tmp
   game.train()
   store.save(2, {"fresh": True})
   assert store.restore(store.find("last")) == {"step": 2, "fresh": True}
+  assert {path.name for path in tmp_path.iterdir()} == {"step-000000001", "step-000000002"}
 
 
 def test_a_step_that_is_saved_already_is_left_alone(tmp_path):
@@ -197,7 +199,8 @@ def test_a_step_that_is_saved_already_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("other, why", [
-    (dict(units=4), "shape"), (dict(names=("f_d",)), "fewer"), (dict(names=("f_d", "attacker/p", "attacker/q")), "more"), (dict(names=("f_d", "attacker/q")), "named")],
+    (dict(units=4), "shape"), (dict(names=("f_d",)), "fewer"), (dict(names=("f_d", "attacker/p", "attacker/q")), "more"),
+    (dict(names=("f_d", "attacker/q")), "named")],
     ids=lambda value: value if isinstance(value, str) else "")
 def test_other_networks_are_refused(tmp_path, other, why):
   _, store = saved(tmp_path)

@@ -29,7 +29,10 @@ class Toy:
     self.checkpoints = checkpoints.Checkpoints(folder / "checkpoints", loop.variables_of(self.method), keep=9)
 
   def run(self, batch=lambda role, count: None, **settings):
-    feeder = types.SimpleNamespace(batch=lambda role, count: (batch(role, count), tf.constant(count))[1], positions=dict, seek=lambda _: None)
+    def counted(role, count):
+      batch(role, count)
+      return tf.constant(count)
+    feeder = types.SimpleNamespace(batch=counted, positions=dict, seek=lambda _: None)
     log = journal.Journal(self.folder)
     try:
       loop.run(self.method, feeder, tf.distribute.get_strategy(), run_dir=self.folder, checkpoints=self.checkpoints, journal=log,
