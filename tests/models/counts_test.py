@@ -99,9 +99,9 @@ def test_attackers_equal_keras_applications_as_functions(name):
   assert np.ptp(expected) > 0
 
 
-# Thousands (1024) of parameters of each module, as printed in table 1 of the Inception-V1 paper. Module 4c is left out: its row prints
-# 463, but its channels give 497, as do the 100 M operations that the same row prints.
-V1_TABLE = {"2": 112, "3a": 159, "3b": 380, "4a": 364, "4b": 437, "4d": 580, "4e": 840, "5a": 1072, "5b": 1388}
+# Thousands (1024) of parameters of each module, as printed in table 1 of the Inception-V1 paper. Modules 4c and 5a are left out: their rows
+# print 463 and 1072, but their channels give 497 (as do the 100 M operations of the same row) and 1018.
+V1_TABLE = {"2": 112, "3a": 159, "3b": 380, "4a": 364, "4b": 437, "4d": 580, "4e": 840, "5b": 1388}
 
 
 def kernels(model, stage):
