@@ -87,7 +87,7 @@ def plan(chosen) -> list[Cell]:
 def run_cell(cell: Cell, config: str, chosen, storage) -> str:
   """Trains and judges one cell; returns "" or the reason why it failed."""
   initialisation = cell.init_from / "checkpoints" / "initialised" / "state.json" if cell.init_from else None
-  while initialisation and not initialisation.exists():
+  while initialisation and not initialisation.exists() and not maker_is_done(cell):
     if (cell.init_from / "failed.txt").exists():
       return f"its initialisation failed ({cell.init_from / 'failed.txt'})"
     time.sleep(2.0)
@@ -95,7 +95,8 @@ def run_cell(cell: Cell, config: str, chosen, storage) -> str:
   (cell.run_dir / "failed.txt").unlink(missing_ok=True)
   common = [f"--flagfile={config}", f"--method={cell.method}", f"--seed={cell.seed}", f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}",
             f"--threads={chosen.cell_threads}"]
-  init = [f"--init_from={cell.init_from}"] if cell.init_from else []
+  # Without the maker's run folder (a clone holds its result alone) the cell computes the same initialisation by itself.
+  init = [f"--init_from={cell.init_from}"] if initialisation and initialisation.exists() else []
   for program, arguments in (("mppar_tf.train", common + init), ("mppar_tf.evaluate", [f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}",
                                                                           f"--threads={chosen.cell_threads}", *_evaluation_flags(chosen)])):
     with open(cell.run_dir / "log.txt", "a", encoding="utf-8") as log:
@@ -109,6 +110,11 @@ def run_cell(cell: Cell, config: str, chosen, storage) -> str:
   part.write_text(json.dumps(published(json.loads((cell.run_dir / "results.json").read_text(encoding="utf-8"))), indent=1) + "\n", encoding="utf-8")
   os.replace(part, cell.result)
   return ""
+
+
+def maker_is_done(cell: Cell) -> bool:
+  """Whether the cell whose initialisation this one would share has its result, so that nobody computes that initialisation any more."""
+  return cell.result.with_name(f"{cell.init_from.name}.json").exists()
 
 
 def published(results: dict) -> dict:
