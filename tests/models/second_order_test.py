@@ -29,14 +29,13 @@ def hvp_error(loss, phi):
   length = np.sqrt(sum((d * d).sum() for d in direction))
   direction = [d / length for d in direction]
 
-  @tf.function
   def gradient(phi):
     with tf.GradientTape() as tape:
       tape.watch(phi)
       value = loss(phi)
     return tape.gradient(value, phi, unconnected_gradients="zero")
 
-  @tf.function
+  @tf.function(autograph=False)  # in a graph, as training runs it
   def product(phi):
     with tf.GradientTape() as outer:
       outer.watch(phi)
@@ -133,3 +132,27 @@ def test_the_check_catches_a_norm_built_on_moments(wrong):
   model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(4, 3, padding="same"), wrong()])
   network = functional(model)
   assert hvp_error(lambda phi: tf.reduce_mean((tf.tanh(network(phi, x)) - target) ** 2), parameters(model)) > 1e-5
+
+
+def test_max_pool_3d_is_exact_too():
+  """It has no float64 kernel on CPUs, so that the oracle is the same pool by reshapes, whose parts are known to be right."""
+  x = tf.cast(pixels(2, 4, 4, 4, 3), tf.float32)
+  direction = tf.constant(np.random.default_rng(1).normal(size=x.shape), tf.float32)
+
+  def by_reshapes(x):  # [2, 4, 4, 4, 3] -> [2, 2, 2, 2, 3]
+    x = tf.reduce_max(tf.reshape(x, (4, 2, 4 * 4 * 3)), axis=1)  # time
+    x = tf.reduce_max(tf.reshape(x, (8, 2, 4 * 3)), axis=1)  # height
+    return tf.reshape(tf.reduce_max(tf.reshape(x, (16, 2, 3)), axis=1), (2, 2, 2, 2, 3))  # width
+
+  def product(pool):
+    with tf.GradientTape() as outer:
+      outer.watch(x)
+      with tf.GradientTape() as inner:
+        inner.watch(x)
+        value = tf.reduce_sum(tf.sin(3.0 * pool(tf.sin(x))))
+      g = inner.gradient(value, x)
+    return outer.gradient(g, x, output_gradients=direction).numpy()
+
+  expected = product(by_reshapes)
+  assert np.abs(expected).max() > 1.0
+  np.testing.assert_allclose(product(keras.layers.MaxPool3D(2, dtype="float32")), expected, atol=1e-5)
