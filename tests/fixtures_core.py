@@ -22,23 +22,23 @@ ATTACKER_ROLES = tuple(f"attacker/{name}" for name in TRAINING_ATTACKERS)
 def settings(**changes) -> options.TrainOptions:
   """A game of a few steps, with rates at which one step shows. The gate's thresholds cannot be reached: its bounds rule."""
   tiny = options.TrainOptions(
-      max_steps=4, reconstruction_steps=2, reconstruction_lr=2e-3, action_steps=2, action_lr=3e-3, action_anonymizer_lr=5e-4, attacker_init_steps=2,
-      attacker_init_lr=4e-3, gamma=0.7, alpha=0.05, beta=1e-3, sets_every=2, recognizer_lr=6e-4, attacker_lr=7e-4, action_threshold=1.0,
-      attacker_threshold=1.0, min_recognizer_steps=1, max_recognizer_steps=2, max_attacker_rounds=1, gate_smoothing=0.5, action_batch=2, privacy_batch=4,
-      recognizer_batch=4, attacker_batch=4)
+      max_steps=4, reconstruction_steps=2, reconstruction_lr=2e-3, action_steps=2, action_lr=3e-3, action_anonymizer_lr=5e-4,
+      attacker_init_steps=2, attacker_init_lr=4e-3, gamma=0.7, alpha=0.05, beta=1e-3, sets_every=2, recognizer_lr=6e-4, attacker_lr=7e-4,
+      action_threshold=1.0, attacker_threshold=1.0, min_recognizer_steps=1, max_recognizer_steps=2, max_attacker_rounds=1,
+      gate_smoothing=0.5, action_batch=2, privacy_batch=4, recognizer_batch=4, attacker_batch=4)
   return dataclasses.replace(tiny, **changes)
 
 
-def networks(anonymizer="johnson", recognizer="c3d", attackers=TRAINING_ATTACKERS, task="attributes", outputs=ATTRIBUTES, dropout=0.0) -> Networks:
+def networks(anonymizer="johnson", recognizer="c3d", attackers=TRAINING_ATTACKERS, task="attributes") -> Networks:
   """The networks of the tables at size tiny; equal for equal arguments."""
   return Networks(
       ANONYMIZERS[anonymizer](size="tiny", seed=1),
-      RECOGNIZERS[recognizer](classes=CLASSES, frames=FRAMES, crop=CROP, size="tiny", dropout=dropout, seed=2),
-      {name: ATTACKERS[name](outputs=outputs, crop=CROP, size="tiny", seed=3 + i) for i, name in enumerate(attackers)}, task)
+      RECOGNIZERS[recognizer](classes=CLASSES, frames=FRAMES, crop=CROP, size="tiny", seed=2),
+      {name: ATTACKERS[name](outputs=ATTRIBUTES, crop=CROP, size="tiny", seed=3 + i) for i, name in enumerate(attackers)}, task)
 
 
 def micro_networks(task="attributes") -> Networks:
-  """One convolution and one batch norm each (f^D: an instance norm too): everything that training does to a network, in a tenth of the time."""
+  """One convolution and one batch norm each (f^D: an instance norm too): all that training does to a network, in a tenth of the time."""
   def conv(rank, x, channels, seed):
     kind = {2: keras.layers.Conv2D, 3: keras.layers.Conv3D}[rank]
     x = kind(channels, 3, padding="same", kernel_initializer=keras.initializers.GlorotUniform(seed=seed))(x)
@@ -68,11 +68,11 @@ def clips(rng: np.random.Generator, batch=2) -> Clips:
   return Clips(_frames(rng, batch, FRAMES), tf.constant(rng.integers(0, CLASSES, batch), tf.int32))
 
 
-def private(rng: np.random.Generator, batch=4, frames=1, missing=0.3, task="attributes", outputs=ATTRIBUTES) -> Private:
+def private(rng: np.random.Generator, batch=4, frames=1, missing=0.3, task="attributes") -> Private:
   """Frames and labels; a share `missing` of the attributes' labels is NA, never all of them."""
   if task == "identity":
-    return Private(_frames(rng, batch, frames), tf.constant(rng.integers(0, outputs, [batch, 1]), tf.int32))
-  labels = np.where(rng.random([batch, outputs]) < missing, -1, rng.integers(0, 2, [batch, outputs]))
+    return Private(_frames(rng, batch, frames), tf.constant(rng.integers(0, ATTRIBUTES, [batch, 1]), tf.int32))
+  labels = np.where(rng.random([batch, ATTRIBUTES]) < missing, -1, rng.integers(0, 2, [batch, ATTRIBUTES]))
   labels[0, 0] = 1
   return Private(_frames(rng, batch, frames), tf.constant(labels, tf.int32))
 

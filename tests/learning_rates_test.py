@@ -26,7 +26,8 @@ def test_the_shortest_cycles_are_finite(steps):
 
 def test_shapes():
   assert at(learning_rates.shaped(0.5, 100, "constant"), 0, 99, 1000) == [0.5] * 3
-  assert at(learning_rates.shaped(0.5, 100, "linear_tail"), 0, 49, 50, 75, 97.5, 99, 1000) == pytest.approx([0.5, 0.5, 0.5, 0.25, 0.025, 0.025, 0.025])
+  tail = learning_rates.shaped(0.5, 100, "linear_tail")
+  assert at(tail, 0, 49, 50, 75, 97.5, 99, 1000) == pytest.approx([0.5, 0.5, 0.5, 0.25, 0.025, 0.025, 0.025])
   with pytest.raises(ValueError, match="'square' is not one of constant, linear_tail"):
     learning_rates.shaped(0.5, 100, "square")
 

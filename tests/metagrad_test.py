@@ -53,8 +53,9 @@ def test_a_quadratic_has_its_closed_form(mode):
 
 def test_the_modes_differ_and_agree_where_there_is_no_virtual_step():
   def gradients(alpha):
-    return [metagrad.meta_gradient(quadratic(A_S, B_S), quadratic(A_Q, B_Q), [tf.constant(PHI)], alpha=alpha, mode=mode).gradients[0].numpy()
-            for mode in metagrad.MODES]
+    support, query = quadratic(A_S, B_S), quadratic(A_Q, B_Q)
+    phi = [tf.constant(PHI)]
+    return [metagrad.meta_gradient(support, query, phi, alpha=alpha, mode=mode).gradients[0].numpy() for mode in metagrad.MODES]
   exact, first_order, joint = gradients(ALPHA)
   for one, other in ((exact, first_order), (exact, joint), (first_order, joint)):
     assert np.linalg.norm(one - other) > 0.1 * np.linalg.norm(other)
@@ -125,7 +126,8 @@ def test_two_replicas_equal_nested_tapes_on_one(two_replicas, mode, cut, traced)
 
   def update(parts):
     count = replica.total(tf.cast(tf.shape(parts[0][0])[0], tf.float64))
-    meta = metagrad.meta_gradient(network_loss(*parts[0], count), network_loss(*parts[1], count), [tf.constant(w) for w in WEIGHTS], alpha=ALPHA, mode=mode)
+    losses = [network_loss(*pair, count) for pair in parts]
+    meta = metagrad.meta_gradient(*losses, [tf.constant(w) for w in WEIGHTS], alpha=ALPHA, mode=mode)
     return meta.gradients, replica.total(meta.support_loss + meta.query_loss)
 
   def step(parts):

@@ -44,7 +44,8 @@ def test_masked_bce_stays_finite_far_from_zero():
 def test_what_an_attacker_says_where_there_is_no_label_changes_nothing():
   other = np.where(LABELS == -1, LOGITS + 7.0, LOGITS)
   for function in (objectives.privacy_sum, lambda *args: tf.stack(objectives.privacy_hits(*args))):
-    np.testing.assert_array_equal(function("attributes", tf.constant(LOGITS), tf.constant(LABELS)), function("attributes", tf.constant(other), tf.constant(LABELS)))
+    said, instead = (function("attributes", tf.constant(logits), tf.constant(LABELS)) for logits in (LOGITS, other))
+    np.testing.assert_array_equal(said, instead)
 
 
 @pytest.mark.parametrize("labels", [LABELS[0], LABELS[:1], LABELS[:, :1]], ids=["P", "1P", "B1"])
@@ -93,7 +94,8 @@ def test_hits_of_identities_and_actions_count_the_largest_logit():
 
 def eq1(gamma, reduction, batch, task="attributes"):
   networks = core.networks(task=task)
-  loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, list(networks.attackers.values()), task=task, gamma=gamma, reduction=reduction)
+  attackers = list(networks.attackers.values())
+  loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=task, gamma=gamma, reduction=reduction)
   phi = [tf.convert_to_tensor(v.value) for v in networks.anonymizer.trainable_variables]
   value, log = loss(batch, tf.constant(1))(phi)
   return networks, float(value), {key: float(v) for key, v in log.items()}

@@ -12,8 +12,9 @@ ATTACKERS = ("p", "q")
 
 
 def limits(**changes):
-  return GateLimits(**dict(action_threshold=0.7, attacker_threshold=0.95, min_recognizer_steps=0, max_recognizer_steps=3, max_attacker_rounds=2,
-                           smoothing=0.0, updates=2) | changes)
+  usual = dict(action_threshold=0.7, attacker_threshold=0.95, min_recognizer_steps=0, max_recognizer_steps=3, max_attacker_rounds=2,
+               smoothing=0.0, updates=2)
+  return GateLimits(**usual | changes)
 
 
 def play(schedule, scalars, steps=10_000):
@@ -37,7 +38,8 @@ def scripted(**accuracies):
 
 
 def roles(decisions):
-  return " ".join({"validation": "v", "recognizer": "A", "attacker/p": "p", "attacker/q": "q", "anonymizer": "D"}[d.role] for d in decisions)
+  letters = {"validation": "v", "recognizer": "A", "attacker/p": "p", "attacker/q": "q", "anonymizer": "D"}
+  return " ".join(letters[d.role] for d in decisions)
 
 
 def test_algorithm_1_by_hand():
@@ -47,8 +49,8 @@ def test_algorithm_1_by_hand():
   # First round: f^A at .5, .6, .7 (not below); p reaches T2 in its first step, q in its second. Second round: all thresholds are met.
   assert roles(decisions) == "v A v A v p q q D v D"
   assert [d.reason for d in decisions] == [
-      "validation", "recognizer_below_T1", "validation", "recognizer_below_T1", "validation", "attacker_below_T2", "attacker_below_T2", "attacker_below_T2",
-      "anonymizer_thresholds_met", "validation", "anonymizer_thresholds_met"]
+      "validation", "recognizer_below_T1", "validation", "recognizer_below_T1", "validation",
+      "attacker_below_T2", "attacker_below_T2", "attacker_below_T2", "anonymizer_thresholds_met", "validation", "anonymizer_thresholds_met"]
   assert {d.stage for d in decisions} == {"game"}
 
 
@@ -60,7 +62,8 @@ def test_thresholds_that_cannot_be_reached_meet_the_bounds():
 
 
 def test_the_recognizer_gets_its_minimum_even_above_its_threshold():
-  decisions = play(Schedule([], ATTACKERS, limits(min_recognizer_steps=2, updates=1)), scripted(validation=[1.0], attacker_p=[1.0], attacker_q=[1.0]))
+  schedule = Schedule([], ATTACKERS, limits(min_recognizer_steps=2, updates=1))
+  decisions = play(schedule, scripted(validation=[1.0], attacker_p=[1.0], attacker_q=[1.0]))
   assert [d.reason for d in decisions if d.role == "recognizer"] == ["recognizer_minimum"] * 2
   assert roles(decisions)[-1] == "D"
 
@@ -77,13 +80,13 @@ def test_accuracies_are_moving_averages_that_start_at_the_first_value():
 
 
 def test_stages_take_turns_for_their_rounds_and_empty_ones_are_passed_over():
-  stages = [Stage("nothing", ("x",), 0), Stage("nobody", (), 5), Stage("attackers", ("attacker/p", "attacker/q"), 2), Stage("action", ("action",), 3)]
+  pair = ("attacker/p", "attacker/q")
+  stages = [Stage("nothing", ("x",), 0), Stage("nobody", (), 5), Stage("attackers", pair, 2), Stage("action", ("action",), 3)]
   schedule = Schedule(stages, ATTACKERS, limits(updates=1))
   assert schedule.total == {"attackers": 4, "action": 3, "game": 1}
   assert schedule.stage == "attackers"
   decisions = play(schedule, scripted(), steps=7)
-  assert [(d.role, d.stage) for d in decisions] == [
-      ("attacker/p", "attackers"), ("attacker/q", "attackers"), ("attacker/p", "attackers"), ("attacker/q", "attackers")] + [("action", "action")] * 3
+  assert [(d.role, d.stage) for d in decisions] == [(role, "attackers") for role in pair * 2] + [("action", "action")] * 3
   assert schedule.stage == "game"
   play(schedule, scripted())
   assert schedule.stage == "done" and schedule.next() is None and schedule.done_in_stage == 1
@@ -107,8 +110,9 @@ def noise(seed):
 def random_game(seed):
   rng = random.Random(seed)
   most = rng.randint(0, 4)
-  gate = limits(action_threshold=rng.random(), attacker_threshold=rng.random(), min_recognizer_steps=rng.randint(0, most), max_recognizer_steps=most,
-                max_attacker_rounds=rng.randint(0, 3), smoothing=rng.choice([0.0, 0.5, 0.9]), updates=rng.randint(1, 6))
+  gate = limits(action_threshold=rng.random(), attacker_threshold=rng.random(), min_recognizer_steps=rng.randint(0, most),
+                max_recognizer_steps=most, max_attacker_rounds=rng.randint(0, 3), smoothing=rng.choice([0.0, 0.5, 0.9]),
+                updates=rng.randint(1, 6))
   names = tuple(f"n{i}" for i in range(rng.randint(0, 4)))
   stages = [Stage("action", ("action",), rng.randint(0, 3)), Stage("attackers", tuple(f"attacker/{n}" for n in names), rng.randint(0, 2))]
   return gate, names, lambda: Schedule(stages, names, gate)

@@ -1,6 +1,7 @@
-"""Two replicas compute what one does on the same global batch: every update of every role, through the streams and the loop's own traced step.
+"""Two replicas compute what one does on the same global batch: every role's update, through the streams and the loop's own traced step.
 
-The one replica runs eagerly, which is quicker and the plainer oracle. float64, so that a difference is a mistake. Adam hides a wrong scale of the gradient; its slots and the returned norms, which are compared too, do not.
+The one replica runs eagerly, which is quicker and the plainer oracle. float64, so that a difference is a mistake. Adam hides a wrong
+scale of the gradient; its slots and the returned norms, which are compared too, do not.
 """
 
 import fixtures_core as core
@@ -17,14 +18,16 @@ BATCH, BATCHES = 4, 3
 
 
 def streams(strategy, task):
-  """Every stream of a run. Labels are missing on one replica far more often than on the other, and X_1 and X_2 know different attributes."""
+  """Every stream of a run. Labels are missing on one replica far more often than on the other; X_1 and X_2 know different attributes."""
   def stream(seed, make):
     rng = np.random.default_rng(seed)
     whole = make(rng)
-    return feeding.Stream(strategy, lambda position: tf.data.Dataset.from_tensor_slices(whole).batch(BATCH, drop_remainder=True).repeat().skip(position))
+    batches = lambda: tf.data.Dataset.from_tensor_slices(whole).batch(BATCH, drop_remainder=True).repeat()
+    return feeding.Stream(strategy, lambda position: batches().skip(position))
 
   def clips(rng):
-    return Clips(rng.random([BATCH * BATCHES, core.FRAMES, core.CROP, core.CROP, 3]), rng.integers(0, core.CLASSES, BATCH * BATCHES).astype(np.int32))
+    frames = rng.random([BATCH * BATCHES, core.FRAMES, core.CROP, core.CROP, 3])
+    return Clips(frames, rng.integers(0, core.CLASSES, BATCH * BATCHES).astype(np.int32))
 
   def private(masked):
     def make(rng):
@@ -104,7 +107,7 @@ def test_initialisation_and_competitors(two_replicas):
 
 @pytest.mark.parametrize("task", ["attributes", "identity"])
 def test_a_whole_mppar_update(two_replicas, task):
-  """Update 0 is model-wise (support and query share their data), update 1 attribute-wise, on labels of which the replicas hold unequal shares."""
+  """Update 0 is model-wise (support and query share their data), update 1 attribute-wise, with labels in unequal shares."""
   touched, two = compare(two_replicas, "mppar", ["anonymizer"] * 2, task=task)
   assert touched == {"model/anonymizer", "optimizer/anonymizer"}
   assert [two.method.plan(i).kind for i in (0, 1)] == ["models", "attributes"]

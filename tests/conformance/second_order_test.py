@@ -1,7 +1,7 @@
 """Eq. 8 as the methods compute it, against finite differences of Eq. 7's objective, for every anonymizer with every recognizer.
 
-The objective recomputes the support gradient at every point, so that nothing of the second order enters the oracle. float64 and smooth activations: in ReLU networks a finite difference
-crosses kinks and is wrong where the gradient is right.
+The objective recomputes the support gradient at every point, so that nothing of the second order enters the oracle. float64 and smooth
+activations: in ReLU networks a finite difference crosses kinks and is wrong where the gradient is right.
 """
 
 import functools
@@ -31,13 +31,18 @@ def float64():
   keras.config.set_dtype_policy("float64")  # for the layers that this file builds itself
 
 
+def eq1_loss(networks, task="attributes"):
+  attackers = list(networks.attackers.values())
+  return steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=task, gamma=GAMMA, reduction="mean")
+
+
 class Game:
   """Support and query losses of one episode as functions of f^D's parameters."""
 
   def __init__(self, networks, task="attributes", **of_private):
     core.shake([networks.anonymizer, networks.recognizer, *networks.attackers.values()])
     episode = core.episode(task=task, **of_private)
-    loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, list(networks.attackers.values()), task=task, gamma=GAMMA, reduction="mean")
+    loss = eq1_loss(networks, task)
     self.phi = [tf.convert_to_tensor(v.value) for v in networks.anonymizer.trainable_variables]
     self.support, self.query = loss(episode.support, episode.support_attacker), loss(episode.query, episode.query_attacker)
 
@@ -93,11 +98,12 @@ def test_a_traced_update_takes_the_same_meta_gradient():
   """In a graph the attacker's branch is a Case op, whose gradient is a function of a function: its second order is another code path."""
   networks = core.networks(recognizer="c3d")
   game = Game(networks)
-  loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, list(networks.attackers.values()), task="attributes", gamma=GAMMA, reduction="mean")
+  loss = eq1_loss(networks)
 
   @tf.function
   def traced(episode):
-    return metagrad.meta_gradient(loss(episode.support, episode.support_attacker), loss(episode.query, episode.query_attacker), game.phi, alpha=ALPHA).gradients
+    support, query = loss(episode.support, episode.support_attacker), loss(episode.query, episode.query_attacker)
+    return metagrad.meta_gradient(support, query, game.phi, alpha=ALPHA).gradients
   exact = core.flat(game.meta("exact"))
   np.testing.assert_allclose(core.flat(traced(core.episode())), exact, rtol=1e-9, atol=1e-12 * np.abs(exact).max())
 
@@ -115,7 +121,8 @@ def narrow_anonymizer(norm):
   frames = keras.Input([core.CROP, core.CROP, 3])
   x = frames
   for i in range(2):
-    x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="softplus", kernel_initializer=keras.initializers.GlorotUniform(seed=i))(x)
+    start = keras.initializers.GlorotUniform(seed=i)
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="softplus", kernel_initializer=start)(x)
   x = norm()(x)  # [B, 2, 2, 4]
   x = layers.NearestUp()(layers.NearestUp()(x))
   x = keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid", kernel_initializer=keras.initializers.GlorotUniform(seed=9))(x)

@@ -140,7 +140,8 @@ def test_one_attacker_of_all_for_both_sides_where_they_do_not_differ():
     (lambda: sets.attribute_sets(random_labels(0)[:, :1], ratio=0.6, seed=0, epoch=0), "1 cannot be split"),
     (lambda: sets.identity_sets(np.zeros(9, int), ratio=0.6, seed=0, epoch=0), "1 cannot be split"),
     (lambda: sets.attacker_sets(1, ratio=0.6, seed=0, epoch=0), "1 cannot be split"),
-    (lambda: sets.attribute_sets(np.zeros([1, 4], np.int8), ratio=0.6, seed=0, epoch=5), "epoch 5: a side .* is empty .sizes 1 and 0.*--split_ratio"),
+    (lambda: sets.attribute_sets(np.zeros([1, 4], np.int8), ratio=0.6, seed=0, epoch=5),
+     "epoch 5: a side .* is empty .sizes 1 and 0.*--split_ratio"),
 ])
 def test_what_cannot_be_split_is_told(call, message):
   with pytest.raises(ValueError, match=message):
