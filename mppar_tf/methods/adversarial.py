@@ -20,7 +20,7 @@ def build(networks: Networks, settings: Any) -> Method:
 
 
 def build_equal_data(networks: Networks, settings: Any) -> Method:
-  """Two batches per update, both against the same attacker: the gradient of Eq. 1 on their union."""
+  """Two batches per update, both against the same attacker: the mean of Eq. 1's gradients on them (each divided by its own labels' count)."""
   return _build(networks, settings, query="all")
 
 
