@@ -1,7 +1,6 @@
 """Tiny trainings as programs of their own: started, stopped and killed from outside, and what they leave behind read back."""
 
 import collections
-import functools
 import os
 import pathlib
 import re
@@ -105,17 +104,21 @@ class Program:
     return self.run(meddle=meddle)
 
 
-@functools.cache
+_undisturbed: list[tuple[pathlib.Path, pathlib.Path, Ended]] = []
+
+
 def undisturbed(folders) -> tuple[pathlib.Path, pathlib.Path, Ended]:
   """`mppar` through all stages, run once a session for all modules: its records, its run folder, how it ended.
 
   Args:
     folders: pytest's `tmp_path_factory`.
   """
-  data = folders.mktemp("undisturbed") / "records"
-  fixtures.write_tiny_datasets(data)
-  program = Program(data, data.with_name("run"), "--method=mppar")
-  return data, program.run_dir, program.run()
+  if not _undisturbed:  # functools.cache does not take a TempPathFactory, which has no hash
+    data = folders.mktemp("undisturbed") / "records"
+    fixtures.write_tiny_datasets(data)
+    program = Program(data, data.with_name("run"), "--method=mppar")
+    _undisturbed.append((data, program.run_dir, program.run()))
+  return _undisturbed[0]
 
 
 def _wait(process: subprocess.Popen, happened: Callable[[], object]) -> None:
