@@ -7,7 +7,7 @@ Parts:
   updates_small  one anonymizer update of basic, basic_equal_data, mppar first_order and mppar exact at the benchmark's size
                  (--bench_config)
   updates_paper  the same with the paper's networks (Johnson, C3D, two MobileNetV2) on 16x112x112 clips (--bench_paper_batch);
-                 about 15 GB of memory
+                 needs about 14 GB of memory
   input          clips read from records, against the same clips decoded from H.264 files by PyAV: same frames, same windows, as
                  many threads
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__, arguments=arguments)
   except KeyboardInterrupt:
-    print("bench: interrupted; finished parts stand in --bench_json", file=sys.stderr)
+    print("bench: interrupted; finished parts are printed above, and stand in --bench_json where it is given", file=sys.stderr)
     return INTERRUPTED
 
 
@@ -154,7 +154,7 @@ def measure_input(bench: options.BenchOptions, clip: options.ClipOptions, machin
   turns = {"batch": INPUT_BATCH, "lead": LEAD_BATCHES, "batches": batches, "threads": machine_options.threads}
   with tempfile.TemporaryDirectory(prefix="mppar_tf_bench_") as folder:
     made = {"folder": folder, "videos": bench.bench_videos, "video_frames": bench.bench_video_frames, "batch": INPUT_BATCH, "clip": clip,
-            "seed": seed, "plan_clips": (bench.bench_rounds + 1) * (LEAD_BATCHES + batches) * INPUT_BATCH, "quiet": not sys.stderr.isatty()}
+            "seed": seed, "plan_clips": (bench.bench_rounds + 1) * (LEAD_BATCHES + batches) * INPUT_BATCH}
     try:
       with side_by_side.Child(Job("mppar_tf.bench_input", "make", made)) as child:
         material = child.ready()
@@ -162,7 +162,8 @@ def measure_input(bench: options.BenchOptions, clip: options.ClipOptions, machin
       return dataclasses.asdict(side_by_side.Measured([], {}, {}, [], {"material": str(lost)}))
     of_clip = {"frames": clip.clip_frames, "skip": clip.frame_skip, "crop": clip.crop, "total": bench.bench_video_frames}
     jobs = {"videos": Job("mppar_tf.bench_videos", "prepare", turns | {"folder": folder, "of_clip": of_clip}),
-            "records": Job("mppar_tf.bench_input", "prepare", turns | {"folder": folder, "clip": clip, "seed": seed})}
+            "records": Job("mppar_tf.bench_input", "prepare", turns | {
+                "folder": folder, "clip": clip, "seed": seed, "deterministic": machine_options.deterministic})}
     found = dataclasses.asdict(measured("input", jobs, bench.bench_rounds))
   sizes_of_turn = {"videos": bench.bench_videos, "clips": batches * INPUT_BATCH, "bytes_of_clip": 3 * clip.clip_frames * clip.crop ** 2}
   return found | {"material": material, "sizes": of_clip | sizes_of_turn}

@@ -5,11 +5,13 @@ windows, and the pixels of a few are compared before anything is measured.
 """
 
 import os
+import threading
 import time
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tqdm
 
 from mppar_tf import bench_videos, experiment, feeding, side_by_side
 from mppar_tf.data import clips, frames, order, records, schema
@@ -24,8 +26,8 @@ def records_folder(folder: str) -> str:
   return os.path.join(folder, "records")
 
 
-def make(*, folder: str, videos: int, video_frames: int, plan_clips: int, batch: int, clip: Any, seed: int,
-         quiet: bool) -> tuple[None, dict[str, Any]]:
+def make(*, folder: str, videos: int, video_frames: int, plan_clips: int, batch: int, clip: Any,
+         seed: int) -> tuple[None, dict[str, Any]]:
   """Films, encodes, makes records and the plan.
 
   Args:
@@ -39,7 +41,8 @@ def make(*, folder: str, videos: int, video_frames: int, plan_clips: int, batch:
   Raises:
     RuntimeError: the two sides would not read the same clips.
   """
-  for number in progress_bar(range(videos), desc="videos", unit=" videos", disable=quiet):
+  tqdm.tqdm.set_lock(threading.RLock())  # its own lock is a semaphore, which would stay behind when this process is ended
+  for number in progress_bar(range(videos), desc="videos", unit=" videos"):
     bench_videos.write_video(bench_videos.path_of(folder, number), bench_videos.pictures(seed + number, video_frames))
 
   def record(number: int) -> schema.Video:
@@ -47,7 +50,7 @@ def make(*, folder: str, videos: int, video_frames: int, plan_clips: int, batch:
     return schema.Video(str(number), pixels, bench_videos.RATE, number % ACTIONS)
 
   writer = records.DatasetWriter(records_folder(folder), schema.Header("bench", "video", tuple(f"action{n}" for n in range(ACTIONS))))
-  writer.write_split("train", range(videos), record, shards=min(4, videos), progress=not quiet)
+  writer.write_split("train", range(videos), record, shards=min(4, videos))
   manifest = writer.finish()
   split = records.open_split(records_folder(folder), "train")
   plan = _plan(split, clip, seed, plan_clips)
@@ -85,14 +88,14 @@ def _difference(split: records.Split, folder: str, plan: list[bench_videos.Cut],
   return float(np.mean(np.abs(255 * ours - np.stack(theirs))))
 
 
-def prepare(*, folder: str, batch: int, lead: int, batches: int, threads: int, clip: Any,
+def prepare(*, folder: str, batch: int, lead: int, batches: int, threads: int, deterministic: bool, clip: Any,
             seed: int) -> tuple[side_by_side.Turn, dict[str, Any]]:
   """The reader of records, through the stream that training reads; a turn is `batches` batches.
 
   The pipeline works ahead while nobody reads. So that a turn gets nothing for free, it first draws `lead` batches unmeasured, more than can
   be waiting; and it ends when the pipeline has come to rest, so that it takes nothing from the other side's turn.
   """
-  strategy = experiment.configure(threads=threads, seed=seed)
+  strategy = experiment.configure(deterministic=deterministic, threads=threads, seed=seed)
   split = records.open_split(records_folder(folder), "train")
   stream = feeding.Stream(strategy, lambda position: clips.training_clips(
       split, _spec(clip), batch_size=batch, seed=seed, start_batch=position))

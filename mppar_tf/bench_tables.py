@@ -35,7 +35,7 @@ def _updates(part: str, found: Mapping[str, Any]) -> str:
   sizes, seconds = found["sizes"], found["summary"]["seconds"]
   side = sizes["crop"]
   heading = (f"### {part}: one anonymizer update\n\n"
-             f"{sizes['clips']} clips of {sizes['clip_frames']}x{side}x{side} and {sizes['images']} images; "
+             f"{sizes['clips']} clip{'s' * (sizes['clips'] > 1)} of {sizes['clip_frames']}x{side}x{side} and {sizes['images']} images; "
              f"{sizes['anonymizer']}, {sizes['recognizer']}, {', '.join(sizes['attackers'])}; "
              f"{len(found['rounds'])} rounds. Seconds of one update.\n")
   rows = []

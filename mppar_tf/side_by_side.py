@@ -76,6 +76,8 @@ def cores() -> int:
 
 def _serve(pipe: Any, job: Job) -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent alone decides what it means
+  with contextlib.suppress(OSError):  # where memory runs out, Linux ends this process rather than the parent or somebody's work
+    pathlib.Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
   try:
     turn, facts = getattr(importlib.import_module(job.module), job.function)(**job.arguments)
     pipe.send(("ready", {**facts, "ready_mib": peak_mib()}))

@@ -25,7 +25,8 @@ TINY = """# Networks of a few hundred parameters.
 --action_batch=2
 --privacy_batch=4
 """
-pytestmark = pytest.mark.timeout(1200)  # processes that import TensorFlow, one after the other, while other programs may use the machine
+# Processes that import TensorFlow, one after the other, while other programs may use the machine.
+pytestmark = pytest.mark.timeout(1200)
 MEASURED = ["basic", "mppar exact"]
 CLIP = options.ClipOptions(clip_frames=4, frame_skip=2, crop=48)
 
@@ -138,7 +139,7 @@ def test_a_plan_comes_back_as_it_was(tmp_path):
 
 
 def _made(folder):
-  return bench_input.make(folder=str(folder), videos=3, video_frames=16, plan_clips=14, batch=4, clip=CLIP, seed=5, quiet=True)[1]
+  return bench_input.make(folder=str(folder), videos=3, video_frames=16, plan_clips=14, batch=4, clip=CLIP, seed=5)[1]
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,8 @@ def test_the_plan_is_what_the_pipeline_draws(material):
 
 @pytest.mark.parametrize("other", [
     lambda cut: cut._replace(start=cut.start + 2), lambda cut: cut._replace(left=(cut.left + 3) % 100),
-    lambda cut: cut._replace(flip=not cut.flip), lambda cut: cut._replace(video=(cut.video + 1) % 3)], ids=["start", "window", "mirror", "video"])
+    lambda cut: cut._replace(flip=not cut.flip), lambda cut: cut._replace(video=(cut.video + 1) % 3)],
+    ids=["start", "window", "mirror", "video"])
 def test_clips_that_are_others_are_seen_as_such(material, other):
   folder, _, plan = material
   split = records.open_split(bench_input.records_folder(folder), "train")
