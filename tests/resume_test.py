@@ -28,7 +28,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-  _, run_dir, ended = tiny_runs.undisturbed(tmp_path_factory.getbasetemp())
+  _, run_dir, ended = tiny_runs.undisturbed(tmp_path_factory)
   assert ended.code == 0, ended.err
   return run_dir
 
