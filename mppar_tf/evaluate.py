@@ -8,6 +8,9 @@ attackers are trained from scratch on anonymized training data, chosen on valida
 them is the leak. The same networks on raw frames, and chance, stand beside every figure. Levels on raw frames are kept in --raw_levels_dir
 and computed once per seed and budget for all methods. Give every method of a comparison the same budget.
 
+A recipe is tuned with --judged_split=validation, never on test figures: validation videos and images are judged, by fresh attackers of
+the training architectures and on the known attributes alone; the files below are then called results_validation.json and so on.
+
 The run's own flags (RUN_DIR/flags.txt) are read first; only where data lies, how the run is judged, and the machine may be set anew.
 Written to RUN_DIR: results.json, results.md, trade_off.png, before_after.png (raw test frames beside anonymized ones: for local eyes only).
 An interrupted evaluation goes on where it last looked, and a finished one is not computed again: the same command redraws its table and
@@ -70,10 +73,12 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
 
   run_dir = pathlib.Path(run_options.run_dir)
   try:
-    others = [report.read(results_path(name)) for name in chosen.compare]
+    others = [report.read(results_path(name, chosen.judged_split)) for name in chosen.compare]
     strategy = experiment.configure(deterministic=run_options.deterministic, threads=run_options.threads, seed=run_options.seed)
     built = experiment.build(run_options, clip_options, model_options, train_options, strategy)
     method = experiment.make_method(built, run_options.method)
+    if chosen.judged_split == "validation":
+      built = for_tuning(built)
     step = restore(run_dir, method, chosen, loop_options.keep_checkpoints)
   except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, report.ReportError) as error:
     raise options.OptionError(str(error)) from error
@@ -82,9 +87,10 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
   facts = raw_facts(built, chosen, run_options, clip_options, model_options)
   key = digest({"raw": facts, "budget": dataclasses.asdict(budget), "seed": run_options.seed, "attackers": built.test_attackers,
                 "novel": built.benchmark.novel, "weights": weights_digest(method), "version": two_fold.RAW_LEVEL_VERSION})
-  results_file = run_dir / "results.json"
+  suffix = suffix_of(chosen.judged_split)
+  results_file = run_dir / f"results{suffix}.json"
   print(f"{run_options.method} on {run_options.benchmark}, protocol {run_options.protocol}, seed {run_options.seed}: "
-        f"checkpoint of step {step}, attackers {', '.join(built.test_attackers)}")
+        f"checkpoint of step {step}, {chosen.judged_split} split, attackers {', '.join(built.test_attackers)}")
   try:
     results = report.read(results_file) if results_file.exists() else None
     if results is None or results.get("key") != key:
@@ -95,15 +101,16 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
       results = report.compose(
           scores, budget, method=run_options.method, protocol=run_options.protocol, benchmark=run_options.benchmark, seed=run_options.seed,
           known=list(built.benchmark.known), novel=list(built.benchmark.novel), checkpoint=chosen.checkpoint, checkpoint_step=step, key=key,
-          promised={"test_videos": built.clips["test"].total, "test_private_records": built.private["test"].total}, facts=facts,
+          judged_split=chosen.judged_split, facts=facts,
+          promised={"judged_videos": built.clips[chosen.judged_split].total, "judged_private_records": built.private[chosen.judged_split].total},
           flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
       report.write(results_file, results)
       shutil.rmtree(work.parent, ignore_errors=True)
-    report.write_table(run_dir / "results.md", results)
-    report.trade_off(run_dir / "trade_off.png", [results, *others])
+    report.write_table(run_dir / f"results{suffix}.md", results)
+    report.trade_off(run_dir / f"trade_off{suffix}.png", [results, *others])
     if chosen.sheet_frames:
-      title = f"{run_options.method}, {run_options.benchmark}, test split"
-      report.sheet(run_dir / "before_after.png", before_after(built, method, chosen.sheet_frames), title)
+      title = f"{run_options.method}, {run_options.benchmark}, {chosen.judged_split} split"
+      report.sheet(run_dir / f"before_after{suffix}.png", before_after(built, method, chosen), title)
   except report.ReportError as error:
     raise options.OptionError(str(error)) from error
   except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
@@ -112,8 +119,19 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     print(f"evaluate: {error}", file=sys.stderr)
     return NOT_COMPUTABLE
   print(report.table(results))
-  print(f"written: {run_dir}/results.json, results.md, trade_off.png{', before_after.png' if chosen.sheet_frames else ''}")
+  written = ["results.json", "results.md", "trade_off.png"] + ["before_after.png"] * bool(chosen.sheet_frames)
+  print(f"written: {run_dir}/{', '.join(name.replace('.', f'{suffix}.') for name in written)}")
   return FINISHED
+
+
+def for_tuning(built):
+  """The same run as a recipe may be tuned on: the attackers and attributes of training in place of those of test time."""
+  return dataclasses.replace(built, test_attackers=built.training_attackers, benchmark=dataclasses.replace(built.benchmark, novel=()))
+
+
+def suffix_of(split: str) -> str:
+  """Keeps figures for tuning apart from results."""
+  return "" if split == "test" else f"_{split}"
 
 
 def restore(run_dir: pathlib.Path, method, chosen, keep: int) -> int:
@@ -158,7 +176,7 @@ def action_task(built, chosen, run_options, clip_options, model_options):
   return two_fold.ActionTask(
       train=lambda start: clips.training_clips(built.clips["train"], built.spec, batch_size=chosen.polish_batch, seed=seed,
                                                start_batch=start, on_corrupt=run_options.on_corrupt),
-      test=lambda: clips.evaluation_clips(built.clips["test"], built.spec, batch_size=chosen.evaluation_batch,
+      test=lambda: clips.evaluation_clips(built.clips[chosen.judged_split], built.spec, batch_size=chosen.evaluation_batch,
                                           clips_per_video=chosen.clips_per_video, on_corrupt=run_options.on_corrupt),
       build=lambda seed: experiment.new_recognizer(model_options, built.clips["train"], clip_options, seed))
 
@@ -180,7 +198,7 @@ def privacy_task(built, chosen, run_options, clip_options, model_options):
   return two_fold.PrivacyTask(
       train=lambda start: images.training_private(built.private["train"], built.spec, attributes, batch_size=chosen.attack_batch, seed=seed,
                                                   start_batch=start, frames=benchmark.private_frames, on_corrupt=run_options.on_corrupt),
-      validation=lambda: whole("validation"), test=lambda: whole("test"),
+      validation=lambda: whole("validation"), test=lambda: whole(chosen.judged_split),
       builders={name: functools.partial(ATTACKERS[name], outputs=outputs, crop=clip_options.crop, size=model_options.attacker_size)
                 for name in built.test_attackers},
       attributes=attributes, known=benchmark.known if task == "attributes" else (), novel=benchmark.novel, task=task)
@@ -190,7 +208,7 @@ def raw_facts(built, chosen, run_options, clip_options, model_options) -> dict:
   """Everything beside budget, seed and attackers that decides a level on raw frames; no method is in it."""
   from mppar_tf.evaluation import report
   recognizer = {name: value for name, value in dataclasses.asdict(model_options).items() if name.startswith("recognizer")}
-  return {"clips": records_digest(built.clips["train"].manifest), "private": records_digest(built.private["train"].manifest),
+  return {"judged_split": chosen.judged_split, "clips": records_digest(built.clips["train"].manifest), "private": records_digest(built.private["train"].manifest),
           "known": built.benchmark.known, "novel": built.benchmark.novel, "private_frames": built.benchmark.private_frames,
           "clip": dataclasses.asdict(clip_options), "recognizer": recognizer, "attacker_size": model_options.attacker_size,
           "attack_batch": chosen.attack_batch, "polish_batch": chosen.polish_batch, "on_corrupt": run_options.on_corrupt,
@@ -223,18 +241,18 @@ def raw_levels_dir(chosen, run_options) -> pathlib.Path:
   return pathlib.Path(records).resolve().parent / "raw_levels"
 
 
-def results_path(name: str) -> pathlib.Path:
-  """A results.json by its own name or its run folder's."""
+def results_path(name: str, split: str) -> pathlib.Path:
+  """A results file by its own name or its run folder's."""
   path = pathlib.Path(name)
-  return path / "results.json" if path.is_dir() else path
+  return path / f"results{suffix_of(split)}.json" if path.is_dir() else path
 
 
-def before_after(built, method, count: int):
-  """Middle frames of the first test clips and private records, raw and anonymized."""
+def before_after(built, method, chosen):
+  """Middle frames of the first judged clips and private records, raw and anonymized."""
   from mppar_tf.data import clips, images
-  known, time = built.benchmark.known, built.benchmark.private_frames
-  firsts = {"clips": clips.evaluation_clips(built.clips["test"], built.spec, batch_size=count, clips_per_video=1),
-            "private": images.evaluation_private(built.private["test"], built.spec, known, batch_size=count, frames=time)}
+  known, time, split, count = built.benchmark.known, built.benchmark.private_frames, chosen.judged_split, chosen.sheet_frames
+  firsts = {"clips": clips.evaluation_clips(built.clips[split], built.spec, batch_size=count, clips_per_video=1),
+            "private": images.evaluation_private(built.private[split], built.spec, known, batch_size=count, frames=time)}
   for name, data in firsts.items():
     frames = next(iter(data))[0].frames  # [count, T, H, W, 3]
     middle = frames.shape[1] // 2

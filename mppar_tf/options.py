@@ -248,6 +248,8 @@ class CheckpointOptions:
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions(CheckpointOptions):
   """How an anonymizer is judged; every method of a comparison must get the same budget. Defaults are the full one."""
+  judged_split: str = option("test", "What is judged. validation is for tuning: fresh attackers of the training architectures, known attributes, and nothing of test.",
+                             choices=lambda: ("test", "validation"))
   attack_steps: int = option(4000, "Updates of each fresh attacker, all side by side on the same batches.", low=1)
   attack_batch: int = option(64, "Images (or clips, where clips carry the labels) of one such update.", low=1)
   attack_lr: float = option(1e-3, "Peak learning rate of the attackers (Adam, one cycle).", low=0.0)

@@ -9,6 +9,7 @@ import pytest
 
 import fixtures
 from mppar_tf import evaluate, flagfiles, options, train
+from mppar_tf.data import clips, images
 from mppar_tf.evaluation import report, two_fold
 
 TRAINING = ["--benchmark=custom", "--clips_records=tiny_clips", "--private_records=tiny_images", "--known_attributes=a,b",
@@ -43,8 +44,8 @@ def test_a_run_is_judged_and_its_report_written(run_dir, monkeypatch, capsys):
   assert set(results["privacy"]["average_precision"]) == {"a", "b", "c", "d"}
   for figure in ("action_top1", "privacy_cmap_known", "privacy_cmap_novel"):
     assert 0.0 <= results[figure] <= 1.0 and 0.0 <= results["raw"][figure] <= 1.0 and 0.0 < results["chance"][figure] < 1.0
-  assert results["test_videos"] == results["promised"]["test_videos"] == 6
-  assert results["test_items"] == results["promised"]["test_private_records"] == 12
+  assert results["judged_videos"] == results["promised"]["judged_videos"] == 6
+  assert results["judged_items"] == results["promised"]["judged_private_records"] == 12
   assert results["budget"]["raw_action_steps"] == 2 and results["budget"]["attack_evaluate_every"] == 2
   assert f"--run_dir={run_dir}" in results["flags"] and "--method=strong_blur" in results["flags"]
   assert not (run_dir / "evaluation").exists()
@@ -75,6 +76,22 @@ def test_another_budget_or_other_weights_are_another_evaluation(run_dir, monkeyp
   assert _judge(run_dir, "--test_attackers=inception_v1") == evaluate.NOT_COMPUTABLE
   assert keys[0] == keys[1] and len(set(keys)) == 3
   assert not (run_dir / "results.json").exists()
+
+
+def test_a_recipe_is_tuned_without_a_look_at_test(run_dir, monkeypatch):
+  read = set()
+  for module, name in ((clips, "training_clips"), (clips, "evaluation_clips"), (images, "training_private"), (images, "evaluation_private")):
+    original = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda split, *more, _original=original, **named: read.add(split.split) or _original(split, *more, **named))
+  assert _judge(run_dir, "--judged_split=validation") == 0
+  assert read == {"train", "validation"}
+  results = report.read(run_dir / "results_validation.json")
+  assert results["judged_split"] == "validation" and "privacy_cmap_novel" not in results and "privacy_cmap_novel" not in results["raw"]
+  assert results["judged_videos"] == results["promised"]["judged_videos"] == 6
+  assert set(results["privacy"]["attackers"]) == {"mobilenet_v2_0.5", "mobilenet_v2_1.0"}
+  assert set(results["privacy"]["average_precision"]) == {"a", "b"}
+  for name in ("results_validation.md", "trade_off_validation.png", "before_after_validation.png"):
+    assert (run_dir / name).exists()
 
 
 def test_an_unfinished_run_is_refused_in_one_line(run_dir, capsys, tmp_path):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from mppar_tf.evaluation.two_fold import Budget, Scores
 
-FORMAT = 1  # of results.json
+FORMAT = 2  # of results.json
 PRIVACY = {"privacy_cmap_known": "known cMAP", "privacy_cmap_novel": "novel cMAP", "identity_accuracy": "identity accuracy"}
 AXES = {"privacy_cmap_known": "cMAP of known attributes", "privacy_cmap_novel": "cMAP of novel attributes",
         "identity_accuracy": "identity accuracy"}
@@ -37,7 +37,7 @@ def compose(scores: Scores, budget: Budget, *, method: str, protocol: str, bench
       "raw": {"action_top1": scores.raw.action_top1, "action_training_accuracy": scores.raw.action_training_accuracy,
               **_headline(scores.raw.privacy), "privacy": dataclasses.asdict(scores.raw.privacy)},
       "chance": {PREFIXED.get(key, key): value for key, value in scores.chance.items()},
-      "test_videos": scores.test_videos, "test_items": scores.privacy.items, "budget": dataclasses.asdict(budget),
+      "judged_videos": scores.videos, "judged_items": scores.privacy.items, "budget": dataclasses.asdict(budget),
       "wall_seconds": scores.wall_seconds, "code_commit": code_commit(), "versions": versions(), **facts}
 
 
@@ -92,7 +92,7 @@ def table(results: Mapping[str, Any]) -> str:
   kinds = [key for key in PRIVACY if key in results]
   raw, chance = results["raw"], results["chance"]
   blocks = [
-      f"## {results['method']} on {results['benchmark']}, protocol {results['protocol']}, seed {results['seed']} (percent)",
+      f"## {results['method']} on {results['benchmark']}, protocol {results['protocol']}, seed {results['seed']}, {results['judged_split']} split (percent)",
       _markdown(["", "action top-1, higher is better"] + [f"{PRIVACY[k]}, lower is better" for k in kinds], [
           [results["method"], results["action_top1"]] + [results[k] for k in kinds],
           ["before the polish of f^A", results["action_top1_before_polish"]] + [None] * len(kinds),

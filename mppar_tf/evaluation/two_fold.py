@@ -73,7 +73,7 @@ class PrivacyScores:
   average_precision: dict[str, float]  # by attribute, the largest over attackers
   attackers: dict[str, dict[str, Any]]  # every attacker's own figures, training accuracy included
   by_video: dict[str, float]  # the leaks with frames averaged to videos, where test items are frames of videos; else empty
-  items: int  # test images, clips or labelled frames
+  items: int  # judged images, clips or labelled frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Scores:
   privacy: PrivacyScores
   raw: RawLevel
   chance: dict[str, Any]
-  test_videos: int
+  videos: int
   wall_seconds: dict[str, float]
 
 

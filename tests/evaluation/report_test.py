@@ -24,7 +24,8 @@ def _results(method="mppar", seed=0, action=0.813, known=0.554, novel=0.623, **f
   raw = two_fold.RawLevel(0.925, 0.99, _privacy(0.871 + seed / 100, 0.846))
   chance = {"action_top1": 0.1, "cmap_known": 0.4, "cmap_novel": 0.43, "average_precision": {"gender": 0.4, "race": 0.43}}
   scores = two_fold.Scores(action, action - 0.25, 0.9, _privacy(known, novel), raw, chance, 60, {"raw": 0.0, "polish": 1.5})
-  return report.compose(scores, BUDGET, method=method, protocol="a", benchmark="twin", seed=seed, known=["gender"], novel=["race"], **facts)
+  return report.compose(scores, BUDGET, method=method, protocol="a", benchmark="twin", seed=seed, known=["gender"], novel=["race"], judged_split="test",
+                        **facts)
 
 
 def _identity_results():
@@ -32,7 +33,7 @@ def _identity_results():
   privacy = two_fold.PrivacyScores(None, None, 0.31, {}, own, {}, 90)
   scores = two_fold.Scores(0.8, 0.7, 0.9, privacy, two_fold.RawLevel(0.9, 0.99, dataclasses.replace(privacy, identity_accuracy=0.97)),
                            {"action_top1": 0.1, "identity_accuracy": 0.12}, 60, {})
-  return report.compose(scores, BUDGET, method="vita", protocol="identity", benchmark="sbu", seed=3)
+  return report.compose(scores, BUDGET, method="vita", protocol="identity", benchmark="sbu", seed=3, judged_split="test")
 
 
 def test_written_is_read_back(tmp_path):
@@ -53,7 +54,7 @@ def test_figures_that_are_not_finite_are_not_written(tmp_path):
   assert not (tmp_path / "results.json").exists()
 
 
-@pytest.mark.parametrize("text, words", [("{", "no results file"), ('{"format": 99}', "results format 99, not 1")])
+@pytest.mark.parametrize("text, words", [("{", "no results file"), ('{"format": 99}', "results format 99, not 2")])
 def test_a_file_that_is_no_result_is_told_in_one_line(tmp_path, text, words):
   (tmp_path / "results.json").write_text(text)
   with pytest.raises(report.ReportError, match=words):

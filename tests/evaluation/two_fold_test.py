@@ -50,7 +50,7 @@ def test_an_anonymizer_that_hides_the_attributes_and_leaves_the_action(tmp_path)
   raw = scores.raw
   assert min(raw.action_top1, raw.privacy.cmap_known, raw.privacy.cmap_novel) > 0.95
   assert set(raw.privacy.attackers) == {"wide", "narrow"}
-  assert scores.test_videos == 60 and scores.privacy.items == 150
+  assert scores.videos == 60 and scores.privacy.items == 150
   assert set(scores.wall_seconds) == {"raw", "polish", "actions", "attackers"}
   labels = world.private(3, 150, 3).labels
   assert chance["cmap_known"] == pytest.approx(np.mean(labels[:, :2] == 1))
