@@ -28,7 +28,7 @@ INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
     "anonymizer", "anonymizer_size", "anonymizer_width", "recognizer", "recognizer_size", "recognizer_width", "recognizer_dropout",
     "training_attackers", "attacker_size", "reconstruction_steps", "reconstruction_lr", "action_steps", "action_lr", "action_anonymizer_lr",
     "attacker_init_steps", "attacker_init_lr", "action_batch", "privacy_batch", "recognizer_batch", "attacker_batch", "privacy_reduction",
-    "clip_norm"))
+    "clip_norm", "gate_smoothing"))
 FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")  # these do not change what is computed
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 
@@ -115,10 +115,16 @@ def check_flags(run_dir: pathlib.Path, chosen) -> None:
   path = run_dir / "flags.txt"
   if not path.exists():
     return
-  before, now = ({line for line in lines if not line.startswith(FREE)} for lines in (flags_of(path), flagfiles.lines(*chosen)))
-  if before != now:
-    old, new = (" ".join(sorted(more)) or "nothing" for more in (before - now, now - before))
-    raise options.OptionError(f"{run_dir} was begun with other flags ({old} then, {new} now); choose another --run_dir or the same flags")
+  only_then, only_now = differences(flags_of(path), flagfiles.lines(*chosen), lambda line: not line.startswith(FREE))
+  if only_then or only_now:
+    raise options.OptionError(f"{run_dir} was begun with other flags ({only_then or 'nothing'} then, {only_now or 'nothing'} now); "
+                              "choose another --run_dir or the same flags")
+
+
+def differences(theirs: list[str], ours: list[str], counts) -> tuple[str, str]:
+  """Flags that only one side has, "" where there are none; both ways, for a flag without a value stands on no side. `counts` chooses which."""
+  first, second = ({line for line in lines if counts(line)} for lines in (theirs, ours))
+  return " ".join(sorted(first - second)), " ".join(sorted(second - first))
 
 
 def flags_of(path: pathlib.Path) -> list[str]:
@@ -142,10 +148,10 @@ def resume(saved, chosen):
   source, told = pathlib.Path(init_from) / "checkpoints" / checkpoints.INITIALISED, pathlib.Path(init_from) / "flags.txt"
   if not (source / "state.json").exists() or not told.exists():
     raise checkpoints.CheckpointError(f"--init_from={init_from}: no finished initialisation there ({source})")
-  theirs = flags_of(told)
-  wrong = [line for line in flagfiles.lines(*chosen) if line.startswith(INITIALISATION_FLAGS) and line not in theirs]
-  if wrong:
-    raise checkpoints.CheckpointError(f"--init_from={init_from}: that run was initialised with other flags than {' '.join(wrong)}")
+  only_there, only_here = differences(flags_of(told), flagfiles.lines(*chosen), lambda line: line.startswith(INITIALISATION_FLAGS))
+  if only_there or only_here:
+    raise checkpoints.CheckpointError(f"--init_from={init_from}: that run was initialised with other flags "
+                                      f"({only_there or 'nothing'} there, {only_here or 'nothing'} here)")
   return saved.restore(source)
 
 

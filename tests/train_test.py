@@ -2,6 +2,8 @@
 
 
 import collections
+import re
+import types
 
 import fixtures
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import tiny_runs
 from tiny_runs import ATTACKERS, Program
 
-from mppar_tf import experiment, flagfiles, train
+from mppar_tf import checkpoints, experiment, flagfiles, options, train
 from mppar_tf.data import records
 
 pytestmark = pytest.mark.timeout(3600)
@@ -218,6 +220,21 @@ def test_another_initialisation_is_refused(capsys, data, tmp_path, trained, flag
   line = told(capsys, data, f"--run_dir={tmp_path / 'run'}", "--method=basic", f"--init_from={trained[0]}", *flags)
   assert [word for word in [str(trained[0]), *words] if word not in line] == [], line
   assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("there, here, words", [
+    ({"private_records": "faces"}, {}, "(--private_records=faces there, nothing here)"),
+    ({}, {"clips_records": "mine"}, "(nothing there, --clips_records=mine here)")])
+def test_a_flag_that_one_side_alone_sets_makes_another_initialisation(tmp_path, there, here, words):
+  """A flag without a value stands in no flags.txt."""
+  (tmp_path / "checkpoints" / "initialised").mkdir(parents=True)
+  (tmp_path / "checkpoints" / "initialised" / "state.json").write_text("{}")
+  others = (options.ClipOptions(), options.ModelOptions(), options.TrainOptions(), options.LoopOptions(init_from=str(tmp_path)))
+  fresh = types.SimpleNamespace(steps=lambda: [], restore=lambda folder: "restored")
+  flagfiles.write(tmp_path / "flags.txt", options.RunOptions(**there), *others)
+  with pytest.raises(checkpoints.CheckpointError, match=re.escape(words)):
+    train.resume(fresh, (options.RunOptions(**here), *others))
+  assert train.resume(fresh, (options.RunOptions(**there, method="basic"), *others)) == "restored"
 
 
 def test_a_run_that_is_not_initialised_is_refused(capsys, data, tmp_path):
