@@ -145,13 +145,30 @@ def _check_labels(benchmark: benchmarks.Benchmark, clip_split: records.Split, pr
   if not clip_split.manifest.classes:
     raise ExperimentError(f"{clip_split.folder} has no action labels")
   if benchmark.identity:
-    if not private_split.manifest.subjects:
-      raise ExperimentError(f"{private_split.folder} names no subjects")
+    check_closed_set(private_split)
     return
   missing = [a for a in benchmark.known + benchmark.novel if a not in private_split.manifest.attributes]
   if missing:
     known = ", ".join(private_split.manifest.attributes) or "none"
     raise ExperimentError(f"{private_split.folder} has no attribute {', '.join(missing)}; it has {known}")
+
+
+def check_closed_set(split: records.Split) -> None:
+  """Whoever is judged must be somebody that attackers learned to name.
+
+  Raises:
+    ExperimentError: no subjects, some that training never shows, or a manifest that does not declare the set as closed.
+  """
+  people = {name: {subject for shard in shards for subject in shard.subjects} for name, shards in split.manifest.splits.items()}
+  if not any(people.values()):
+    raise ExperimentError(f"{split.folder} names no subjects")
+  strangers = sorted(set().union(*people.values()) - people["train"])
+  if strangers:
+    raise ExperimentError(f"{split.folder}: identity is a closed set, but {len(strangers)} of {len(split.manifest.subjects)} subjects "
+                          f"stand in no train record: {', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''}")
+  if not split.manifest.closed_set_identity:
+    raise ExperimentError(f"{split.folder}: identity is a closed set, which its manifest does not declare; "
+                          "build the records with --closed_set_identity")
 
 
 def make_method(experiment: Experiment, name: str) -> Method:

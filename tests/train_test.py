@@ -2,6 +2,7 @@
 
 
 import collections
+import json
 import re
 import types
 
@@ -192,6 +193,22 @@ def test_bad_input_is_one_line_that_names_it(capsys, data, tmp_path, flags, word
 def test_missing_records_name_the_folder_and_what_builds_it(capsys, tmp_path):
   line = told(capsys, tmp_path / "nothing", f"--run_dir={tmp_path / 'run'}")
   assert str(tmp_path / "nothing" / "tiny_clips") in line and "python -m tfrecord_tools.build" in line
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda manifest: manifest.update(closed_set_identity=False), ["does not declare", "--closed_set_identity"]),
+    (lambda manifest: manifest["splits"]["test"][0]["subjects"].append("zoe"), ["1 of 4 subjects", "no train record: zoe"]),
+    (lambda manifest: [shard["subjects"].clear() for shards in manifest["splits"].values() for shard in shards], ["names no subjects"])],
+    ids=["not declared", "a stranger", "nobody"])
+def test_identity_wants_a_closed_set(capsys, own_data, tmp_path, change, words):
+  experiment.check_closed_set(records.open_split(own_data / "tiny_clips", "train"))  # as it was written it is one
+  path = own_data / "tiny_clips" / "manifest.json"
+  manifest = json.loads(path.read_text())
+  change(manifest)
+  path.write_text(json.dumps(manifest))
+  line = told(capsys, own_data, f"--run_dir={tmp_path / 'run'}", "--private_records=tiny_clips", "--known_attributes=subject",
+              "--novel_attributes=", "--protocol=identity")
+  assert [word for word in ("tiny_clips", *words) if word not in line] == [], line
 
 
 def test_another_command_does_not_go_on_with_a_run(capsys, data, trained):
