@@ -186,16 +186,34 @@ def check_game(experiment: Experiment, method: Method) -> None:
   if not method.plan:
     return
   if not experiment.benchmark.identity:
-    split, known = experiment.private["validation"], experiment.benchmark.known
-    empty = [attribute for attribute, column in zip(known, records.labels(split, known).T) if not (column == 1).any()]
+    empty = [attribute for attribute in _without_positives(experiment, "validation") if attribute in experiment.benchmark.known]
     if empty:
-      raise ExperimentError(f"{split.folder}: no validation record has {', '.join(empty)}, so no checkpoint could be chosen")
+      raise ExperimentError(f"{experiment.private['validation'].folder}: no validation record has {', '.join(empty)}, "
+                            "so no checkpoint could be chosen")
   plans = [method.plan(update) for update in range(2)]
   if {"first", "second"} & {source for plan in plans for source in (plan.support, plan.query)}:
     try:
       _side_of_epoch(0, experiment, experiment.settings.seed, 0)
     except ValueError as error:
       raise ExperimentError(f"support and query sets of {experiment.private['train'].folder}: {error}") from error
+
+
+def not_judgeable(experiment: Experiment) -> str:
+  """What evaluation will refuse after all the training, "" if nothing: attributes, known or novel, without positives in validation or test.
+
+  No error, for training needs none of them and other novel attributes can be judged; counting is all that it does with test labels.
+  """
+  if experiment.benchmark.identity:
+    return ""
+  missing = {split: _without_positives(experiment, split) for split in ("validation", "test")}
+  told = [f"no {split} record has {', '.join(attributes)}" for split, attributes in missing.items() if attributes]
+  return f"{experiment.private['test'].folder}: {' and '.join(told)}, so that evaluate cannot judge by them" if told else ""
+
+
+def _without_positives(experiment: Experiment, split: str) -> list[str]:
+  attributes = experiment.benchmark.known + experiment.benchmark.novel
+  found = records.labels(experiment.private[split], attributes)  # [N, P]
+  return [attribute for attribute, column in zip(attributes, found.T) if not (column == 1).any()]
 
 
 def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt: str) -> feeding.Feeder:

@@ -62,6 +62,7 @@ def run(run_options, clip_options, model_options, train_options, loop_options) -
     built = experiment.build(run_options, clip_options, model_options, train_options, strategy)
     method = experiment.make_method(built, run_options.method)
     experiment.check_game(built, method)
+    not_judgeable = experiment.not_judgeable(built)
     feeder = experiment.make_feeder(built, method, seed=run_options.seed, on_corrupt=run_options.on_corrupt)
     saved = checkpoints.Checkpoints(run_dir / "checkpoints", loop.variables_of(method), loop_options.keep_checkpoints)
     resumed = bool(saved.steps())
@@ -76,6 +77,8 @@ def run(run_options, clip_options, model_options, train_options, loop_options) -
   log.text("command", "    " + shlex.join(sys.argv))
   begin = f" (resumed at step {start['step']})" if resumed else f" (initialised by {loop_options.init_from})" if start else ""
   print(f"{name}, {strategy.num_replicas_in_sync} replica(s): {run_dir}{begin}")
+  if not_judgeable:
+    print(f"train: warning: {not_judgeable}; mend the records, or give evaluate another --novel_attributes", file=sys.stderr)
   rhythm = loop.Rhythm(loop_options.checkpoint_every, loop_options.checkpoint_steps, loop_options.validate_every, loop_options.log_every)
   judge = validation.Validation(built, method) if method.plan else None
   looks = loop.Looks(validate=judge.look, frames=judge.frames) if judge else loop.Looks()

@@ -12,7 +12,7 @@ import pytest
 import tiny_runs
 from tiny_runs import ATTACKERS, Program
 
-from mppar_tf import checkpoints, experiment, flagfiles, options, train
+from mppar_tf import checkpoints, experiment, flagfiles, loop, options, train
 from mppar_tf.data import records
 
 pytestmark = pytest.mark.timeout(3600)
@@ -257,6 +257,27 @@ def test_a_flag_that_one_side_alone_sets_makes_another_initialisation(tmp_path, 
 def test_a_run_that_is_not_initialised_is_refused(capsys, data, tmp_path):
   line = told(capsys, data, f"--run_dir={tmp_path / 'run'}", f"--init_from={tmp_path / 'nobody'}")
   assert f"--init_from={tmp_path / 'nobody'}" in line and "no finished initialisation" in line
+
+
+@pytest.mark.parametrize("seed, images, empty", [(0, (24, 12, 12), False), (1, (24, 12, 1), True), (0, (24, 1, 12), True)])
+def test_what_evaluation_will_miss_is_told_at_the_start(capsys, tmp_path, monkeypatch, seed, images, empty):
+  fixtures.write_tiny_datasets(tmp_path / "records", seed, images=images)
+  monkeypatch.setattr(loop, "run", lambda *_, **__: None)
+  assert run_here(tmp_path / "records", "--method=raw", f"--run_dir={tmp_path / 'run'}") == 0
+  lines, missing = capsys.readouterr().err.splitlines(), []
+  for split in ("validation", "test"):
+    labels = records.labels(records.open_split(tmp_path / "records" / "tiny_images", split), "abcd")
+    missing += [f"no {split} record has {', '.join(names)}"] if (names := [a for a, c in zip("abcd", labels.T) if c.max() < 1]) else []
+  assert bool(missing) == empty == bool(lines) and len(lines) <= 1
+  assert [words for words in missing if words not in lines[0]] == []
+
+
+def test_what_the_game_itself_needs_is_an_error(capsys, tmp_path):
+  fixtures.write_tiny_datasets(tmp_path / "records", images=(24, 1, 12))
+  labels = records.labels(records.open_split(tmp_path / "records" / "tiny_images", "validation"), "ab")
+  names = [name for name, label in zip("ab", labels[0]) if label < 1]
+  line = told(capsys, tmp_path / "records", f"--run_dir={tmp_path / 'run'}", "--method=mppar")
+  assert names and f"no validation record has {', '.join(names)}, so no checkpoint" in line and not (tmp_path / "run").exists()
 
 
 # ---- damaged records ----
