@@ -68,7 +68,8 @@ class RunOptions(StorageOptions, SeedOptions, MachineOptions):
   novel_attributes: tuple[str, ...] = option((), "Attributes of test time only, in place of the benchmark's.")
   protocol: str = option("a", "What is known and what is novel at test time.", choices=PROTOCOLS)
   method: str = option("mppar", "The anonymization method.", choices=METHODS)
-  virtual_devices: int = option(1, "Split the CPU into this many replicas (for trying data parallel training; GPUs are found by themselves).", low=1)
+  virtual_devices: int = option(1, "Split the CPU into this many replicas, in training alone (for trying data parallelism; GPUs are found by themselves).",
+                                low=1)
   on_corrupt: str = option("fail", "A corrupt record: stop, or count, report and skip the rest of its shard.",
                            choices=lambda: ("fail", "skip_shard_remainder"))
 
