@@ -41,7 +41,7 @@ class StorageOptions:
 @dataclasses.dataclass(frozen=True)
 class SourceOptions:
   """What is read."""
-  source: str | None = option(None, "What is read: the folder of a public dataset (build); a video file, stream or device (camera).")
+  source: str | None = option(None, "What is read: the folder of a public dataset (build); a video file or a folder of images (camera).")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +53,8 @@ class SeedOptions:
 @dataclasses.dataclass(frozen=True)
 class MachineOptions:
   """How the machine is used."""
-  deterministic: bool = option(True, "Deterministic ops and fixed thread counts: the same command gives bit-identical weights on one machine.")
-  threads: int = option(0, "Threads of one op (0: one for each core).", low=0)
+  deterministic: bool = option(True, "Deterministic ops: the same command gives bit-identical weights on one machine.")
+  threads: int = option(0, "Threads of one op (0: one for each core); weights are bit-identical under the same number only.", low=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
     "training_attackers", "attacker_size", "reconstruction_steps", "reconstruction_lr", "action_steps", "action_lr", "action_anonymizer_lr",
     "attacker_init_steps", "attacker_init_lr", "action_batch", "privacy_batch", "recognizer_batch", "attacker_batch", "privacy_reduction",
     "clip_norm", "gate_smoothing"))
-FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")  # these do not change what is computed
+FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")  # what is computed stays the same, but for rounding
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 
 
