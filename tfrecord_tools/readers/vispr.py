@@ -10,7 +10,7 @@ attackers trained here can be judged there.
 
 import json
 import pathlib
-from typing import Any, Mapping, NamedTuple
+from typing import Any, NamedTuple
 
 from mppar_tf.data import vocabularies
 from tfrecord_tools.plan import Item, Plan, PlanError, Problem
@@ -28,7 +28,7 @@ class Photograph(NamedTuple):
   """One annotated photograph."""
   id: str
   image: str  # FOLDER/FILE
-  labels: Mapping[str, int]  # of all ATTRIBUTES
+  shown: tuple[str, ...]  # those of vocabularies.VISPR that it shows
 
 
 def settings(options: Any) -> dict[str, dict[str, Any]]:
@@ -64,7 +64,9 @@ def plan(options: Any) -> list[Plan]:
 def make(work: tuple) -> dict[str, Any]:
   """One photograph's record; runs in a worker."""
   path, photograph, storage = work
-  return {"id": photograph.id, "pixels": storage.jpeg(still.decode(path)), "labels": dict(photograph.labels), "subject": "", "group": ""}
+  labels = {attribute: int(attribute in photograph.shown) for attribute in vocabularies.VISPR}
+  return {"id": photograph.id, "pixels": storage.jpeg(still.decode(path)), "labels": labels | vocabularies.merged(labels),
+          "subject": "", "group": ""}
 
 
 def check_attributes(annotations: Tree) -> list[bytes]:
@@ -114,5 +116,4 @@ def read_annotation(path: pathlib.Path) -> Photograph:
   unknown = [label for label in content["labels"] if label not in vocabularies.VISPR]
   if unknown:
     raise ValueError(f"label {unknown[0]!r} is not one of the 68 attributes")
-  labels = {attribute: int(attribute in content["labels"]) for attribute in vocabularies.VISPR}
-  return Photograph(path.stem, "/".join(pathlib.PurePosixPath(content["image_path"]).parts[-2:]), labels | vocabularies.merged(labels))
+  return Photograph(path.stem, "/".join(pathlib.PurePosixPath(content["image_path"]).parts[-2:]), tuple(content["labels"]))
