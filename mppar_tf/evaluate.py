@@ -194,8 +194,11 @@ def privacy_task(built, chosen, run_options, clip_options, model_options):
   outputs = experiment.private_outputs(attributes, built.private["train"])
 
   def whole(split):
-    return images.evaluation_private(built.private[split], built.spec, attributes, batch_size=chosen.evaluation_batch,
-                                     frames=benchmark.private_frames, on_corrupt=run_options.on_corrupt)
+    settings = {"batch_size": chosen.evaluation_batch, "on_corrupt": run_options.on_corrupt}
+    if split == "test" and benchmark.test:
+      frames = images.evaluation_frames(built.private[split], built.spec, attributes, **settings)
+      return frames.map(lambda private, record, number: (private, record))
+    return images.evaluation_private(built.private[split], built.spec, attributes, frames=benchmark.private_frames, **settings)
   return two_fold.PrivacyTask(
       train=lambda start: images.training_private(built.private["train"], built.spec, attributes, batch_size=chosen.attack_batch, seed=seed,
                                                   start_batch=start, frames=benchmark.private_frames, on_corrupt=run_options.on_corrupt),
@@ -209,8 +212,10 @@ def raw_facts(built, chosen, run_options, clip_options, model_options) -> dict:
   """Everything beside budget, seed and attackers that decides a level on raw frames; no method is in it."""
   from mppar_tf.evaluation import report
   recognizer = {name: value for name, value in dataclasses.asdict(model_options).items() if name.startswith("recognizer")}
-  return {"judged_split": chosen.judged_split, "clips": records_digest(built.clips["train"].manifest),
-          "private": records_digest(built.private["train"].manifest),
+  # Manifests speak of all splits; a test set of its own has its own.
+  tested = {"test": records_digest(built.clips["test"].manifest)} if built.benchmark.test else {}
+  return {**tested, "judged_split": chosen.judged_split,
+          "clips": records_digest(built.clips["train"].manifest), "private": records_digest(built.private["train"].manifest),
           "known": built.benchmark.known, "novel": built.benchmark.novel, "private_frames": built.benchmark.private_frames,
           "clip": dataclasses.asdict(clip_options), "recognizer": recognizer, "attacker_size": model_options.attacker_size,
           "attack_batch": chosen.attack_batch, "polish_batch": chosen.polish_batch, "on_corrupt": run_options.on_corrupt,

@@ -75,16 +75,17 @@ def private_outputs(attributes: tuple[str, ...], split: records.Split) -> int:
 
 
 def open_records(benchmark: benchmarks.Benchmark, data_dir: str, on_corrupt: str) -> tuple[dict, dict]:
-  """The three splits of the action clips and of the private set.
+  """The three splits of the action clips and of the private set; both test splits are `benchmark.test`'s where it has one.
 
   Raises:
     ExperimentError: something is missing or damaged; names the folder and the command that builds it.
   """
   found = []
   for dataset in (benchmark.clips, benchmark.private):
-    folder = f"{data_dir.rstrip('/')}/{dataset}"
+    folder_of = {split: f"{data_dir.rstrip('/')}/{benchmark.test if split == 'test' and benchmark.test else dataset}"
+                 for split in records.SPLITS}
     try:
-      found.append({split: records.open_split(folder, split, on_corrupt=on_corrupt) for split in records.SPLITS})
+      found.append({split: records.open_split(folder, split, on_corrupt=on_corrupt) for split, folder in folder_of.items()})
     except records.RecordsError as error:
       raise ExperimentError(f"{error} (build it: {' ; '.join(benchmark.build)}, with --data_dir={data_dir})") from error
   return found[0], found[1]
@@ -112,7 +113,10 @@ def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.S
     raise ExperimentError(f"--protocol={run.protocol} judges {protocol.task}, but --benchmark={run.benchmark} labels "
                           f"{'identity' if benchmark.identity else 'attributes'}")
   clip_splits, private_splits = open_records(benchmark, run.data_dir, run.on_corrupt)
-  _check_labels(benchmark, clip_splits["train"], private_splits["train"])
+  for split in ("train", "test"):
+    _check_labels(benchmark, clip_splits[split], private_splits[split])
+  if clip_splits["test"].manifest.classes != clip_splits["train"].manifest.classes:
+    raise ExperimentError(f"{clip_splits['test'].folder} and {clip_splits['train'].folder} have different actions, or in another order")
   for split in (*clip_splits.values(), *private_splits.values()):
     frames.check_crop(split, clip.crop)
   for flag in ("action_batch", "privacy_batch", "recognizer_batch", "attacker_batch"):

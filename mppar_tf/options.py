@@ -41,7 +41,8 @@ class StorageOptions:
 @dataclasses.dataclass(frozen=True)
 class SourceOptions:
   """What is read."""
-  source: str | None = option(None, "What is read: the folder of a public dataset (build); a video file or a folder of images (camera).")
+  source: str | None = option(
+      None, "What is read: a public dataset's folder or archive (build); a video file or a folder of images (camera).")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,22 +139,27 @@ class BuildOptions(SheetOptions, StorageOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderOptions(BuildOptions):
-  """Your own videos or images (dataset `folder`)."""
-  csv: str | None = option(
-      None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
-  root: str | None = option(None, "Folder under which the table's files lie.")
-  name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
+class StoredFrameOptions(BuildOptions):
+  """The size of stored frames."""
   frame_height: int = option(120, "Stored height in pixels; 0 with --frame_width=0 keeps each file's own size.", low=0)
   frame_width: int = option(160, "Stored width in pixels.", low=0)
   resize: str = option("stretch", "How a frame is brought to the stored size: stretched, cut, or between black bars.", choices=RESIZES)
-  closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
-  licence: str = option("not stated", "Licence of the source, kept in the manifest.")
 
   def __post_init__(self):
     super().__post_init__()
     if bool(self.frame_height) != bool(self.frame_width):
       raise OptionError(f"--frame_height={self.frame_height} --frame_width={self.frame_width}: give both or neither (0)")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions(StoredFrameOptions):
+  """Your own videos or images (dataset `folder`)."""
+  csv: str | None = option(
+      None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
+  root: str | None = option(None, "Folder under which the table's files lie.")
+  name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
+  closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
+  licence: str = option("not stated", "Licence of the source, kept in the manifest.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +188,35 @@ class IxmasOptions(BuildOptions, SourceOptions):
 class UtkfaceOptions(BuildOptions, SourceOptions):
   """UTKFace faces (dataset `utkface`)."""
   size: int = option(64, "Height and width of stored images in pixels, by area averages; 0 keeps each file's own size.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfficialSourceOptions(StoredFrameOptions, SourceOptions):
+  """A dataset as its authors distribute it, unpacked or as .zip, .tar(.gz) or .rar (datasets `vispr`, `pa_hmdb51` have no other flags)."""
+  annotations: str | None = option(None, "Folder or archive of the official lists or labels; none: they lie below --source.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OfficialSplitOptions:
+  """Which official split, and what of its training part becomes validation."""
+  official_split: int = option(1, "Number of the official split: 1, 2 or 3.", low=1, high=3)
+  validation_groups: float = option(0.1, "Share of the training videos that becomes validation, by recordings.", low=0.0, high=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ucf101Options(OfficialSourceOptions, OfficialSplitOptions):
+  """UCF101 (dataset `ucf101`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hmdb51Options(OfficialSourceOptions, OfficialSplitOptions):
+  """HMDB51 (dataset `hmdb51`)."""
+  without_pa_hmdb51: str | None = option(None, "Folder or archive of PA-HMDB51's labels: all videos but its own train, none tests.")
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.without_pa_hmdb51 and self.official_split != 1:
+      raise OptionError(f"--official_split={self.official_split}: with --without_pa_hmdb51 all videos but those train, whatever the split")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "comparison": {"evaluation"},
     "side_by_side": set(),
 }
-TOOLS_MAY_IMPORT = {"", "data.schema", "data.records"}  # of mppar_tf
+TOOLS_MAY_IMPORT = {"", "data.schema", "data.records", "data.vocabularies"}  # of mppar_tf
 PROGRAMS_ALSO = {"flagfiles", "options"}
 
 

@@ -4,6 +4,14 @@
   python -m tfrecord_tools.build folder --csv=labels.csv --root=files --name=mine      your own videos or images
   python -m tfrecord_tools.build ixmas --source=FOLDER      (also --dataset=ixmas)
   python -m tfrecord_tools.build utkface --source=FOLDER
+  python -m tfrecord_tools.build ucf101 --source=UCF101.rar --annotations=UCF101TrainTestSplits-RecognitionTask.zip [--official_split=2]
+  python -m tfrecord_tools.build hmdb51 --source=hmdb51_org.rar --annotations=test_train_splits.rar
+  python -m tfrecord_tools.build hmdb51 --source=FOLDER --annotations=FOLDER --without_pa_hmdb51=PA-HMDB51/PrivacyAttributes
+  python -m tfrecord_tools.build pa_hmdb51 --source=hmdb51_org.rar --annotations=PA-HMDB51/PrivacyAttributes
+  python -m tfrecord_tools.build vispr --source=FOLDER
+
+A source is a folder or an archive (.zip, .tar, .tar.gz, .rar), which is unpacked beside the records and removed when they are built; .rar
+needs the program unrar, bsdtar or 7z.
 
 Records go to --data_dir, a folder for each dataset. An interrupted build resumes when the same command is given again; the same source and
 flags give the same bytes. At the end comes a report: what was built, what was left out and why, counts, bytes, seconds.
@@ -13,18 +21,22 @@ Exit code: 0 built, 1 the build failed (bad items, a folder that holds other rec
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from mppar_tf import flagfiles, options
-from tfrecord_tools import assemble, words
+from tfrecord_tools import archives, assemble, words
 from tfrecord_tools.plan import Plan, PlanError
 from tfrecord_tools.pool import WorkerLost
-from tfrecord_tools.readers import folder, ixmas, twin, utkface
+from tfrecord_tools.readers import folder, hmdb51, ixmas, pa_hmdb51, twin, ucf101, utkface, vispr
 
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+SOURCES = ("source", "annotations", "without_pa_hmdb51")  # flags that may name an archive
+UNPACKED = ".unpacked"  # beside the records, while a build from archives runs
 
 
 class Dataset(NamedTuple):
@@ -39,6 +51,10 @@ DATASETS = {
     "folder": Dataset(options.FolderOptions, folder.settings, folder.plan),
     "ixmas": Dataset(options.IxmasOptions, ixmas.settings, ixmas.plan),
     "utkface": Dataset(options.UtkfaceOptions, utkface.settings, utkface.plan),
+    "vispr": Dataset(options.OfficialSourceOptions, vispr.settings, vispr.plan),
+    "pa_hmdb51": Dataset(options.OfficialSourceOptions, pa_hmdb51.settings, pa_hmdb51.plan),
+    "ucf101": Dataset(options.Ucf101Options, ucf101.settings, ucf101.plan),
+    "hmdb51": Dataset(options.Hmdb51Options, hmdb51.settings, hmdb51.plan),
 }
 
 
@@ -99,23 +115,20 @@ def _dataset(name: str) -> Dataset:
 
 
 def build(dataset: str, chosen: Any) -> int:
-  """Builds every folder of `dataset` as `chosen` says; prints the report; returns the exit code."""
+  """Builds every folder of `dataset` as `chosen` says, its archives unpacked first; prints the report; returns the exit code."""
   import tensorflow as tf
   from mppar_tf.data import records
   try:
-    plans = DATASETS[dataset].plan(chosen)
+    sources = {flag: getattr(chosen, flag) for flag in SOURCES if hasattr(chosen, flag)}
+    if any(source and archives.format_of(source) for source in sources.values()):
+      with assemble.lock(chosen.data_dir, f"{dataset}.unpacked"):
+        place = os.path.join(tempfile.gettempdir() if "://" in chosen.data_dir else chosen.data_dir, UNPACKED, dataset)
+        _build_folders(dataset, dataclasses.replace(chosen, **archives.as_folders(sources, place)))
+        shutil.rmtree(place)  # after a failure it stays: the same command need not unpack again
+    else:
+      _build_folders(dataset, chosen)
   except PlanError as error:
     raise flagfiles.OptionError(str(error)) from error
-  try:
-    for plan in plans:
-      report = assemble.assemble(plan, chosen.data_dir, workers=chosen.workers, allow_errors=chosen.allow_errors,
-                                 jpeg_quality=chosen.jpeg_quality)
-      _list_problems(report.problems)
-      print(assemble.describe(report, os.path.join(chosen.data_dir, plan.dataset)), flush=True)
-    if chosen.sheet:
-      from tfrecord_tools import sheet
-      sheet.save(chosen.sheet, sheet.of_records([os.path.join(chosen.data_dir, plan.dataset) for plan in plans], chosen.sheet_records))
-      print(f"contact sheet: {chosen.sheet}")
   except assemble.TooManyErrors as error:
     _list_problems(error.problems)
     print(f"build: {error}", file=sys.stderr)
@@ -127,6 +140,19 @@ def build(dataset: str, chosen: Any) -> int:
     print("build: interrupted; the same command resumes it", file=sys.stderr)
     return INTERRUPTED
   return 0
+
+
+def _build_folders(dataset: str, chosen: Any) -> None:
+  plans = DATASETS[dataset].plan(chosen)
+  for plan in plans:
+    report = assemble.assemble(plan, chosen.data_dir, workers=chosen.workers, allow_errors=chosen.allow_errors,
+                               jpeg_quality=chosen.jpeg_quality)
+    _list_problems(report.problems)
+    print(assemble.describe(report, os.path.join(chosen.data_dir, plan.dataset)), flush=True)
+  if chosen.sheet:
+    from tfrecord_tools import sheet
+    sheet.save(chosen.sheet, sheet.of_records([os.path.join(chosen.data_dir, plan.dataset) for plan in plans], chosen.sheet_records))
+    print(f"contact sheet: {chosen.sheet}")
 
 
 def _list_problems(problems: Sequence[str]) -> None:
@@ -150,7 +176,7 @@ def take_dataset(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with lines of errors that are none
   arguments = sys.argv[1:] if arguments is None else list(arguments)
-  every = tuple(dataset.options for dataset in DATASETS.values())
+  every = tuple(dict.fromkeys(dataset.options for dataset in DATASETS.values()))
   if not words.split(arguments)[0] and any(argument.lstrip("-").startswith("help") for argument in arguments):
     return flagfiles.main(lambda: 0, every, __doc__, arguments=arguments)
   try:

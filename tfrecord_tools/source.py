@@ -1,12 +1,13 @@
 """The source of a dataset: paths that stay inside their root, draws that depend on a name alone, and a digest of everything read."""
 
+import collections
 import concurrent.futures
 import hashlib
 import os
 import pathlib
-from typing import Iterable, Sequence
+from typing import Iterable, Mapping, Sequence
 
-from tfrecord_tools.plan import Item
+from tfrecord_tools.plan import Item, PlanError
 
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -25,6 +26,53 @@ def inside(root: str | os.PathLike, name: str) -> pathlib.Path:
   return path
 
 
+class Tree:
+  """The files below a folder, found by the last parts of their paths: what stands above differs between copies of one dataset."""
+
+  def __init__(self, root: str | os.PathLike):
+    """Lists `root`; follows no link to a folder. Raises PlanError where it is no folder."""
+    self.root = pathlib.Path(root)
+    if not self.root.is_dir():
+      there = "is neither a folder nor a sound .zip, .tar or .rar" if self.root.exists() else "is not there"
+      raise PlanError(f"{os.fspath(root)} {there}")
+    self._by_name: dict[str, list[pathlib.PurePosixPath]] = collections.defaultdict(list)
+    for folder, _, names in os.walk(self.root):
+      above = pathlib.Path(folder).relative_to(self.root)
+      for name in names:
+        self._by_name[name.casefold()].append(pathlib.PurePosixPath(above, name))
+
+  def paths(self) -> list[pathlib.PurePosixPath]:
+    """Every file, relative to the root, sorted."""
+    return sorted(path for listed in self._by_name.values() for path in listed)
+
+  def find(self, name: str) -> pathlib.Path | None:
+    """The one file whose path ends in the parts of `name`, None where there is none.
+
+    Case is a tie-break: UCF101's lists and copies of it disagree about HandstandPushups and HandStandPushups.
+
+    Raises:
+      PlanError: several files have this name.
+      ValueError: a link leads out of the root.
+    """
+    wanted = pathlib.PurePosixPath(name).parts
+    folded = [part.casefold() for part in wanted]
+    found = [path for path in self._by_name.get(folded[-1] if folded else "", ())
+             if [part.casefold() for part in path.parts[-len(folded):]] == folded]
+    exact = [path for path in found if path.parts[-len(wanted):] == wanted] or found
+    if len(exact) > 1:
+      raise PlanError(f"{self.root}: {exact[0]} and {exact[1]} could both be {name}; give the folder of one of them")
+    return inside(self.root, os.fspath(exact[0])) if exact else None
+
+
+def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:
+  """(line number from 1, text without blanks around it) of every line that is not empty, whatever ends it. Raises PlanError."""
+  try:
+    text = path.read_bytes().decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    raise PlanError(f"{path.name}: not UTF-8 text (byte {error.start})") from error
+  return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
 def draw(seed: int, name: str) -> float:
   """A number in [0, 1) that depends on (seed, name) alone: adding or removing files moves no other file."""
   return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") / 2 ** 64
@@ -37,13 +85,18 @@ def mixed(items: Iterable[Item]) -> list[Item]:
 
 def digest(root: str | os.PathLike, names: Sequence[str], tables: Sequence[bytes] = ()) -> str:
   """SHA-256 over the tables and over the name and content of every file; a file that cannot be read counts as missing."""
+  return digest_of({name: pathlib.Path(root, name) for name in names}, tables)
+
+
+def digest_of(files: Mapping[str, pathlib.Path], tables: Sequence[bytes] = ()) -> str:
+  """`digest` of files that lie anywhere: names count, paths do not."""
   total = hashlib.sha256()
   for table in tables:
     total.update(hashlib.sha256(table).digest())
-  ordered = sorted(set(names))
+  ordered = sorted(files)
   # hashlib lets go of the interpreter lock, so threads read and hash side by side.
   with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-    for name, value in zip(ordered, pool.map(lambda name: _file_digest(pathlib.Path(root, name)), ordered)):
+    for name, value in zip(ordered, pool.map(lambda name: _file_digest(files[name]), ordered)):
       total.update(name.encode() + b"\0" + value)
   return total.hexdigest()
 

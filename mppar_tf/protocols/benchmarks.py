@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from mppar_tf.data import vocabularies
+
 SUBJECT = ("subject",)  # in place of attributes: the private label is who it is
 
 
@@ -18,6 +20,7 @@ class Benchmark:
   build: tuple[str, ...]  # commands that make the records
   note: str
   private_frames: int = 1  # frames of a private sample: 1 for images
+  test: str = ""  # dataset folder of videos whose test split stands in for both: actions, and frame-wise labels, frame by frame
 
   @property
   def identity(self) -> bool:
@@ -52,6 +55,19 @@ BENCHMARKS = {
         clips="ixmas", private="ixmas", known=SUBJECT, novel=(), private_frames=4,
         build=("python -m tfrecord_tools.build ixmas --source=FOLDER",),
         note="Closed-set identity: the same ten subjects stand in train and test."),
+    "ucf101_vispr": Benchmark(
+        clips="ucf101", private="vispr", known=vocabularies.UCF101_KNOWN, novel=vocabularies.UCF101_NOVEL,
+        build=("python -m tfrecord_tools.build ucf101 --source=FOLDER --annotations=FOLDER",
+               "python -m tfrecord_tools.build vispr --source=FOLDER"),
+        note="The papers' own: actions of UCF101's split 1, attributes of VISPR's photographs."),
+    "hmdb51_vispr": Benchmark(
+        clips="hmdb51_without_pa_hmdb51", private="vispr", test="pa_hmdb51",
+        known=vocabularies.HMDB51_KNOWN, novel=vocabularies.HMDB51_NOVEL,
+        build=("python -m tfrecord_tools.build hmdb51 --source=FOLDER --annotations=FOLDER --without_pa_hmdb51=FOLDER",
+               "python -m tfrecord_tools.build pa_hmdb51 --source=FOLDER --annotations=FOLDER",
+               "python -m tfrecord_tools.build vispr --source=FOLDER"),
+        note="The papers' own: trained on HMDB51 without PA-HMDB51's videos and on VISPR, judged on PA-HMDB51 without adaptation. "
+             "Clips of films that the test videos come from stay in training."),
     "custom": Benchmark(
         clips="", private="", known=(), novel=(), build=("python -m tfrecord_tools.build folder --csv=TABLE --root=FOLDER --name=NAME",),
         note="Your own records: --clips_records, --private_records, --known_attributes, --novel_attributes."),
@@ -67,7 +83,7 @@ def chosen(name: str, *, clips: str | None = None, private: str | None = None, k
   """
   found = BENCHMARKS[name]
   found = dataclasses.replace(found, clips=clips or found.clips, private=private or found.private, known=known or found.known,
-                              novel=novel or found.novel)
+                              novel=novel or found.novel, test="" if clips or private else found.test)
   for flag, value in (("clips_records", found.clips), ("private_records", found.private), ("known_attributes", found.known)):
     if not value:
       raise ValueError(f"--benchmark={name} needs --{flag}")
