@@ -145,6 +145,8 @@ class FolderOptions(BuildOptions):
   frame_width: int = option(160, "Stored width in pixels.", low=0)
   resize: str = option("stretch", "How a frame is brought to the stored size: stretched, cut, or between black bars.", choices=RESIZES)
   closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
+  undeclared_length: bool = option(False, "Take videos whose container declares no length (MPEG-TS, recordings never closed), "
+                                   "though whether one broke off cannot be told.")
   licence: str = option("not stated", "Licence of the source, kept in the manifest.")
 
   def __post_init__(self):
