@@ -136,23 +136,35 @@ class BuildOptions(SheetOptions, StorageOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderOptions(BuildOptions):
-  """Your own videos or images (dataset `folder`)."""
-  csv: str | None = option(None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
-  root: str | None = option(None, "Folder under which the table's files lie.")
-  name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
+class SizedBuildOptions(BuildOptions):
+  """Records whose frames have a size of your choice."""
   frame_height: int = option(120, "Stored height in pixels; 0 with --frame_width=0 keeps each file's own size.", low=0)
   frame_width: int = option(160, "Stored width in pixels.", low=0)
   resize: str = option("stretch", "How a frame is brought to the stored size: stretched, cut, or between black bars.", choices=RESIZES)
-  closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
-  undeclared_length: bool = option(False, "Take videos whose container declares no length (MPEG-TS, recordings never closed), "
-                                   "though whether one broke off cannot be told.")
-  licence: str = option("not stated", "Licence of the source, kept in the manifest.")
 
   def __post_init__(self):
     super().__post_init__()
     if bool(self.frame_height) != bool(self.frame_width):
       raise OptionError(f"--frame_height={self.frame_height} --frame_width={self.frame_width}: give both or neither (0)")
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationOptions:
+  """Validation where a dataset has none of its own."""
+  validation_share: float = option(0.2, "Share of the official training clips (of its people, where people divide it) that become validation.",
+                                   low=0.0, high=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions(SizedBuildOptions):
+  """Your own videos or images (dataset `folder`)."""
+  csv: str | None = option(None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
+  root: str | None = option(None, "Folder under which the table's files lie.")
+  name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
+  closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
+  undeclared_length: bool = option(False, "Take videos whose container declares no length (MPEG-TS, recordings never closed), "
+                                   "though whether one broke off cannot be told.")
+  licence: str = option("not stated", "Licence of the source, kept in the manifest.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,15 +184,34 @@ class TwinBuildOptions(BuildOptions, TwinOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class IxmasOptions(BuildOptions, SourceOptions):
+class IxmasOptions(BuildOptions, ValidationOptions, SourceOptions):
   """IXMAS clips (dataset `ixmas`)."""
-  validation_share: float = option(0.2, "Share of the official training clips that become validation.", low=0.0, high=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class UtkfaceOptions(BuildOptions, SourceOptions):
   """UTKFace faces (dataset `utkface`)."""
   size: int = option(64, "Height and width of stored images in pixels, by area averages; 0 keeps each file's own size.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SbuOptions(SizedBuildOptions, ValidationOptions, SourceOptions):
+  """SBU Kinect Interaction (dataset `sbu`)."""
+  sbu_split: str = option("pairs", "By clip, with every pair of actors on both sides (identity), or one of the five official folds (actions).",
+                          choices=_table("tfrecord_tools.readers.sbu", "SPLITS"))
+
+
+@dataclasses.dataclass(frozen=True)
+class KthOptions(SizedBuildOptions, SourceOptions):
+  """KTH actions (dataset `kth`)."""
+  kth_split: str = option("subjects", "The official split of the people, or by recording, with everybody on both sides (identity).",
+                          choices=_table("tfrecord_tools.readers.kth", "SPLITS"))
+
+
+@dataclasses.dataclass(frozen=True)
+class IpnOptions(SizedBuildOptions, ValidationOptions, SourceOptions):
+  """IPN Hand gestures (dataset `ipn`)."""
+  non_gestures: bool = option(False, "The time between gestures as one more class, D0X.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,9 @@
   python -m tfrecord_tools.build folder --csv=labels.csv --root=files --name=mine      your own videos or images
   python -m tfrecord_tools.build ixmas --source=FOLDER      (also --dataset=ixmas)
   python -m tfrecord_tools.build utkface --source=FOLDER
+  python -m tfrecord_tools.build sbu --source=FOLDER        sets s01s02 ... s07s03 of pictures, and train.txt, val.txt
+  python -m tfrecord_tools.build kth --source=FOLDER        00sequences.txt and the videos
+  python -m tfrecord_tools.build ipn --source=FOLDER        annotations/ and frames/
 
 Records go to --data_dir, a folder for each dataset. An interrupted build resumes when the same command is given again; the same source and
 flags give the same bytes. At the end comes a report: what was built, what was left out and why, counts, bytes, seconds.
@@ -21,7 +24,7 @@ from mppar_tf import flagfiles, options
 from tfrecord_tools import assemble, words
 from tfrecord_tools.plan import Plan, PlanError
 from tfrecord_tools.pool import WorkerLost
-from tfrecord_tools.readers import folder, ixmas, twin, utkface
+from tfrecord_tools.readers import folder, ipn, ixmas, kth, sbu, twin, utkface
 
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
@@ -39,6 +42,9 @@ DATASETS = {
     "folder": Dataset(options.FolderOptions, folder.settings, folder.plan),
     "ixmas": Dataset(options.IxmasOptions, ixmas.settings, ixmas.plan),
     "utkface": Dataset(options.UtkfaceOptions, utkface.settings, utkface.plan),
+    "sbu": Dataset(options.SbuOptions, sbu.settings, sbu.plan),
+    "kth": Dataset(options.KthOptions, kth.settings, kth.plan),
+    "ipn": Dataset(options.IpnOptions, ipn.settings, ipn.plan),
 }
 
 

@@ -83,7 +83,7 @@ def plan(options: Any) -> list[Plan]:
 def make_video(work: tuple) -> dict[str, Any]:
   """One video's record; runs in a worker."""
   path, row, action, (height, width, resize, quality), undeclared_length = work
-  footage = video.decode(path, functools.partial(_stored, height=height, width=width, resize=resize, quality=quality),
+  footage = video.decode(path, functools.partial(still.stored, height=height, width=width, resize=resize, quality=quality),
                          undeclared_length=undeclared_length)
   return {"id": row.file, "frames": footage.frames, "fps": footage.frames_per_second, "action": action, "labels": dict(row.labels),
           "subject": row.subject, "group": row.group}
@@ -92,12 +92,8 @@ def make_video(work: tuple) -> dict[str, Any]:
 def make_image(work: tuple) -> dict[str, Any]:
   """One image's record; runs in a worker."""
   path, row, action, (height, width, resize, quality), _ = work
-  pixels = _stored(still.decode(path), height, width, resize, quality)
+  pixels = still.stored(still.decode(path), height, width, resize, quality)
   return {"id": row.file, "pixels": pixels, "action": action, "labels": dict(row.labels), "subject": row.subject, "group": row.group}
-
-
-def _stored(frame: Any, height: int, width: int, resize: str, quality: int) -> bytes:
-  return still.jpeg(still.fit(frame, height, width, resize), quality)
 
 
 def read_table(name: str, raw: bytes, root: pathlib.Path) -> Table:

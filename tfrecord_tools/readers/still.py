@@ -79,6 +79,11 @@ def fit(frame: np.ndarray, height: int, width: int, resize: str) -> np.ndarray:
   return RESIZES[resize](frame, height, width) if height and width else frame
 
 
+def stored(frame: np.ndarray, height: int, width: int, resize: str, quality: int) -> bytes:
+  """JPEG bytes of a frame that was brought to its stored size: `fit` and `jpeg`."""
+  return jpeg(fit(frame, height, width, resize), quality)
+
+
 def jpeg(frame: np.ndarray, quality: int) -> bytes:
   """JPEG bytes of uint8 RGB [H, W, 3]. Colour is kept at full resolution: at 32 to 64 pixels, halving it smears faces."""
   buffer = io.BytesIO()
