@@ -136,8 +136,8 @@ class BuildOptions(SheetOptions, StorageOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class SizedBuildOptions(BuildOptions):
-  """Records whose frames have a size of your choice."""
+class StoredFrameOptions(BuildOptions):
+  """The size of stored frames."""
   frame_height: int = option(120, "Stored height in pixels; 0 with --frame_width=0 keeps each file's own size.", low=0)
   frame_width: int = option(160, "Stored width in pixels.", low=0)
   resize: str = option("stretch", "How a frame is brought to the stored size: stretched, cut, or between black bars.", choices=RESIZES)
@@ -149,14 +149,7 @@ class SizedBuildOptions(BuildOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class ValidationOptions:
-  """Validation where a dataset has none of its own."""
-  validation_share: float = option(0.2, "Share of the official training clips (of its people, where people divide it) that become validation.",
-                                   low=0.0, high=0.5)
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderOptions(SizedBuildOptions):
+class FolderOptions(StoredFrameOptions):
   """Your own videos or images (dataset `folder`)."""
   csv: str | None = option(None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
   root: str | None = option(None, "Folder under which the table's files lie.")
@@ -184,6 +177,13 @@ class TwinBuildOptions(BuildOptions, TwinOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class ValidationOptions:
+  """Validation where a dataset has none of its own."""
+  validation_share: float = option(0.2, "Share of the official training clips (of its people, where people divide it) that become validation.",
+                                   low=0.0, high=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
 class IxmasOptions(BuildOptions, ValidationOptions, SourceOptions):
   """IXMAS clips (dataset `ixmas`)."""
 
@@ -195,21 +195,21 @@ class UtkfaceOptions(BuildOptions, SourceOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class SbuOptions(SizedBuildOptions, ValidationOptions, SourceOptions):
+class SbuOptions(StoredFrameOptions, ValidationOptions, SourceOptions):
   """SBU Kinect Interaction (dataset `sbu`)."""
   sbu_split: str = option("pairs", "By clip, with every pair of actors on both sides (identity), or one of the five official folds (actions).",
                           choices=_table("tfrecord_tools.readers.sbu", "SPLITS"))
 
 
 @dataclasses.dataclass(frozen=True)
-class KthOptions(SizedBuildOptions, SourceOptions):
+class KthOptions(StoredFrameOptions, SourceOptions):
   """KTH actions (dataset `kth`)."""
   kth_split: str = option("subjects", "The official split of the people, or by recording, with everybody on both sides (identity).",
                           choices=_table("tfrecord_tools.readers.kth", "SPLITS"))
 
 
 @dataclasses.dataclass(frozen=True)
-class IpnOptions(SizedBuildOptions, ValidationOptions, SourceOptions):
+class IpnOptions(StoredFrameOptions, ValidationOptions, SourceOptions):
   """IPN Hand gestures (dataset `ipn`)."""
   non_gestures: bool = option(False, "The time between gestures as one more class, D0X.")
 

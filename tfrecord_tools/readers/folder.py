@@ -6,7 +6,6 @@ annotated. Files are all videos or all images, told apart by extension.
 """
 
 import csv
-import functools
 import io
 import pathlib
 import re
@@ -68,11 +67,11 @@ def plan(options: Any) -> list[Plan]:
     _check_closed_set(path.name, table.rows)
   classes = tuple(sorted({row.action for row in table.rows if row.action}))
   subjects = tuple(sorted({row.subject for row in table.rows if row.subject}))
-  size = (options.frame_height, options.frame_width, options.resize, options.jpeg_quality)
+  storage = still.Storage.of(options)
   items: dict[str, list[Item]] = {split: [] for split in SPLITS}
   for row in table.rows:
     action = classes.index(row.action) if row.action else -1
-    items[row.split].append(Item(row.file, (str(root / row.file), row, action, size, options.undeclared_length)))
+    items[row.split].append(Item(row.file, (str(root / row.file), row, action, storage, options.undeclared_length)))
   chosen = settings(options)[options.name]
   return [Plan(options.name, table.kind, {split: mixed(listed) for split, listed in items.items()},
                make_video if table.kind == "video" else make_image, classes, table.attributes, subjects, options.closed_set_identity,
@@ -82,17 +81,16 @@ def plan(options: Any) -> list[Plan]:
 
 def make_video(work: tuple) -> dict[str, Any]:
   """One video's record; runs in a worker."""
-  path, row, action, (height, width, resize, quality), undeclared_length = work
-  footage = video.decode(path, functools.partial(still.stored, height=height, width=width, resize=resize, quality=quality),
-                         undeclared_length=undeclared_length)
+  path, row, action, storage, undeclared_length = work
+  footage = video.decode(path, storage.jpeg, undeclared_length=undeclared_length)
   return {"id": row.file, "frames": footage.frames, "fps": footage.frames_per_second, "action": action, "labels": dict(row.labels),
           "subject": row.subject, "group": row.group}
 
 
 def make_image(work: tuple) -> dict[str, Any]:
   """One image's record; runs in a worker."""
-  path, row, action, (height, width, resize, quality), _ = work
-  pixels = still.stored(still.decode(path), height, width, resize, quality)
+  path, row, action, storage, _ = work
+  pixels = storage.jpeg(still.decode(path))
   return {"id": row.file, "pixels": pixels, "action": action, "labels": dict(row.labels), "subject": row.subject, "group": row.group}
 
 

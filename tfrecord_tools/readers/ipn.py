@@ -9,7 +9,6 @@ parts of the video's name: `1CM1_1_R_#217` shows 1CM1_1. The time between gestur
 """
 
 import csv
-import functools
 import io
 import pathlib
 from typing import Any, NamedTuple
@@ -85,8 +84,7 @@ def plan(options: Any) -> list[Plan]:
   for split, segments in listed.items():
     for one in segments:
       action = LABELS.index(one.label) - (not options.non_gestures)
-      work = (str(root / "frames" / one.video), one, action, sexes[one.video],
-              (options.frame_height, options.frame_width, options.resize, options.jpeg_quality))
+      work = (str(root / "frames" / one.video), one, action, sexes[one.video], still.Storage.of(options))
       items["validation" if split == "train" and one.subject in validation else split].append(Item(one.name, work))
   every = [one for segments in listed.values() for one in segments]
   files = [f"frames/{one.video}/{file}" for one in every for file in _pictures(one)]
@@ -97,9 +95,8 @@ def plan(options: Any) -> list[Plan]:
 
 def make(work: tuple) -> dict[str, Any]:
   """One gesture's record; runs in a worker."""
-  folder, segment, action, female, (height, width, resize, quality) = work
-  convert = functools.partial(still.stored, height=height, width=width, resize=resize, quality=quality)
-  return {"id": segment.name, "frames": numbered.decode(folder, _pictures(segment), convert), "fps": FRAMES_PER_SECOND, "action": action,
+  folder, segment, action, female, storage = work
+  return {"id": segment.name, "frames": numbered.decode(folder, _pictures(segment), storage.jpeg), "fps": FRAMES_PER_SECOND, "action": action,
           "labels": {ATTRIBUTE: female}, "subject": segment.subject, "group": segment.video}
 
 

@@ -10,7 +10,6 @@ Two ways to split (--kth_split):
   divided, as in the code of VITA's authors: d1 and d2 train, d4 tests; d3, which they leave out, validates.
 """
 
-import functools
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -74,11 +73,11 @@ def plan(options: Any) -> list[Plan]:
   if closed:
     seen = {split: [one.subject for one in kept if split_of(one, closed) == split] for split in RECORDINGS}
     splits.check_closed_set(name, seen, problems)
-  size = (options.frame_height, options.frame_width, options.resize, options.jpeg_quality)
+  storage = still.Storage.of(options)
   items: dict[str, list[Item]] = {split: [] for split in RECORDINGS}
   for sequence in kept:
     path = str(root / _file(root, sequence))
-    items[split_of(sequence, closed)] += [Item(f"{sequence.name}_{number}", (path, sequence, number, size))
+    items[split_of(sequence, closed)] += [Item(f"{sequence.name}_{number}", (path, sequence, number, storage))
                                           for number in range(1, len(sequence.segments) + 1)]
   absent = tuple(Problem(f"{TABLE} line {one.line} ({one.name})", "called missing there") for one in sequences if not one.segments)
   return [Plan(name, "video", {split: mixed(listed) for split, listed in items.items()}, make, ACTIONS, (),
@@ -88,9 +87,9 @@ def plan(options: Any) -> list[Plan]:
 
 def make(work: tuple) -> dict[str, Any]:
   """One segment's record; runs in a worker."""
-  path, sequence, number, (height, width, resize, quality) = work
+  path, sequence, number, storage = work
   first, last = sequence.segments[number - 1]
-  footage = video.decode(path, functools.partial(still.stored, height=height, width=width, resize=resize, quality=quality))
+  footage = video.decode(path, storage.jpeg)
   if last > len(footage.frames):
     raise video.Undecodable(f"frames {first}-{last} of a video of {len(footage.frames)}")
   return {"id": f"{sequence.name}_{number}", "frames": footage.frames[first - 1:last], "fps": footage.frames_per_second,

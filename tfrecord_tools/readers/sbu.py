@@ -11,7 +11,6 @@ Two ways to split (--sbu_split):
   is seen is therefore not recorded; a clip's group is its set, and validation is whole sets of the training side.
 """
 
-import functools
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -80,8 +79,8 @@ def plan(options: Any) -> list[Plan]:
   closed = options.sbu_split == "pairs"
   if closed:
     splits.check_closed_set(name, {split: [pair_of(clip.set) for clip in found] for split, found in clips.items()}, problems)
-  size = (options.frame_height, options.frame_width, options.resize, options.jpeg_quality)
-  items = {split: mixed(Item(clip.name, (str(_folder(root, clip)), clip, closed, size)) for clip in found)
+  storage = still.Storage.of(options)
+  items = {split: mixed(Item(clip.name, (str(_folder(root, clip)), clip, closed, storage)) for clip in found)
            for split, found in clips.items()}
   files = [f"{_folder(root, clip).relative_to(root)}/{file}" for found in clips.values() for clip in found for file in clip.pictures]
   return [Plan(name, "video", items, make, ACTIONS, (), PAIRS if closed else (), closed, LICENCE, digest(root, files, tables), chosen,
@@ -90,9 +89,8 @@ def plan(options: Any) -> list[Plan]:
 
 def make(work: tuple) -> dict[str, Any]:
   """One clip's record; runs in a worker."""
-  folder, clip, closed, (height, width, resize, quality) = work
-  convert = functools.partial(still.stored, height=height, width=width, resize=resize, quality=quality)
-  frames = numbered.decode(folder, clip.pictures, convert)
+  folder, clip, closed, storage = work
+  frames = numbered.decode(folder, clip.pictures, storage.jpeg)
   return {"id": clip.name, "frames": frames, "fps": FRAMES_PER_SECOND, "action": clip.action, "labels": {},
           "subject": pair_of(clip.set) if closed else "", "group": clip.name if closed else clip.set}
 

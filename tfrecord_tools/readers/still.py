@@ -6,7 +6,7 @@ border cuts, Pillow's box does not.
 
 import io
 import os
-from typing import Callable
+from typing import Any, Callable, NamedTuple
 
 import cv2
 import numpy as np
@@ -79,13 +79,24 @@ def fit(frame: np.ndarray, height: int, width: int, resize: str) -> np.ndarray:
   return RESIZES[resize](frame, height, width) if height and width else frame
 
 
-def stored(frame: np.ndarray, height: int, width: int, resize: str, quality: int) -> bytes:
-  """JPEG bytes of a frame that was brought to its stored size: `fit` and `jpeg`."""
-  return jpeg(fit(frame, height, width, resize), quality)
-
-
 def jpeg(frame: np.ndarray, quality: int) -> bytes:
   """JPEG bytes of uint8 RGB [H, W, 3]. Colour is kept at full resolution: at 32 to 64 pixels, halving it smears faces."""
   buffer = io.BytesIO()
   Pillow.fromarray(frame).save(buffer, "JPEG", quality=quality, subsampling=0)
   return buffer.getvalue()
+
+
+class Storage(NamedTuple):
+  """How frames are stored; small, so that it travels to workers."""
+  height: int  # pixels; 0 with width 0 keeps each file's own size
+  width: int
+  resize: str  # one of RESIZES
+  quality: int  # of JPEG
+
+  @classmethod
+  def of(cls, options: Any) -> "Storage":
+    return cls(options.frame_height, options.frame_width, options.resize, options.jpeg_quality)
+
+  def jpeg(self, frame: np.ndarray) -> bytes:
+    """JPEG bytes of uint8 RGB [H, W, 3], brought to the stored size."""
+    return jpeg(fit(frame, self.height, self.width, self.resize), self.quality)

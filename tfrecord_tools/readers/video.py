@@ -188,8 +188,13 @@ def _is_complete(container: av.container.InputContainer, stream: av.video.stream
   return bool(declared)
 
 
+def is_broken_off(decoded: int, declared: int) -> bool:
+  """Whether so many frames are missing that the file cannot be the one that was spoken of."""
+  return declared - decoded > max(MISSING_FRAMES, MISSING_SHARE * declared)
+
+
 def _check_complete(decoded: int, declared: int) -> None:
-  if declared - decoded > max(MISSING_FRAMES, MISSING_SHARE * declared):
+  if is_broken_off(decoded, declared):
     raise Undecodable(f"broken off: {decoded} frames decoded of {declared} declared")
 
 
