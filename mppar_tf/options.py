@@ -179,7 +179,7 @@ class TwinBuildOptions(BuildOptions, TwinOptions):
 @dataclasses.dataclass(frozen=True)
 class ValidationOptions:
   """Validation where a dataset has none of its own."""
-  validation_share: float = option(0.2, "Share of the official training clips (of its people, where people divide it) that become validation.",
+  validation_share: float = option(0.2, "Share of the official training clips (of its people or sets, where those divide it) that become validation.",
                                    low=0.0, high=0.5)
 
 

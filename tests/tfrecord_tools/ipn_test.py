@@ -5,7 +5,7 @@ import tiny_sets
 
 from mppar_tf import options
 from mppar_tf.data import records
-from tfrecord_tools import verify
+from tfrecord_tools import split_check, verify
 from tfrecord_tools.plan import PlanError
 from tfrecord_tools.readers import ipn
 
@@ -46,7 +46,7 @@ def source(tmp_path):
 def test_gestures_become_records_of_their_pictures(tmp_path, source):
   assert tiny_sets.built_twice("ipn", source, tmp_path / "data") == 0
   folder = tmp_path / "data" / "ipn"
-  assert verify.verify([str(folder)]) == 0
+  assert verify.verify([str(folder)]) == split_check.split_check([str(folder)]) == 0
   manifest, stored = records.read_manifest(str(folder)), tiny_sets.stored(folder)
   assert not manifest.closed_set_identity and manifest.attributes == ("gender_female",) and len(manifest.classes) == 13
   assert {split: len(found) for split, found in stored.items()} == {"train": 8, "validation": 4, "test": 4}

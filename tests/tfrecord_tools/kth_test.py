@@ -9,7 +9,7 @@ import tiny_sets
 
 from mppar_tf import options
 from mppar_tf.data import records
-from tfrecord_tools import verify
+from tfrecord_tools import split_check, verify
 from tfrecord_tools.plan import PlanError
 from tfrecord_tools.readers import kth
 
@@ -34,10 +34,10 @@ def table(root, **changed):
 
 @pytest.fixture
 def source(tmp_path):
-  for name in names():
+  for number, name in enumerate(names()):
     folder = tmp_path / "kth" / (name.split("_")[1] if "boxing" in name else "")  # with and without the archive's folder
     if name != ABSENT:
-      tiny_files.video(folder / f"{name}_uncomp.avi", tiny_files.colours(10))
+      tiny_files.video(folder / f"{name}_uncomp.avi", tiny_files.colours(10) // 2 + 5 * number)
   table(tmp_path / "kth")
   return tmp_path / "kth"
 
@@ -49,7 +49,7 @@ def test_segments_become_records_and_people_do_not_cross(tmp_path, source, capsy
   assert captured.err.count(f"left out: {told}\n") == 2  # once each build
   assert "69 video records" in captured.out and "1 left out" in captured.out
   folder = tmp_path / "data" / "kth"
-  assert verify.verify([str(folder)]) == 0
+  assert verify.verify([str(folder)]) == split_check.split_check([str(folder)]) == 0
   manifest, stored = records.read_manifest(str(folder)), tiny_sets.stored(folder)
   assert not manifest.closed_set_identity and manifest.settings["left_out"] == [told]
   assert {split: {one.subject for one in found.values()} for split, found in stored.items()} == {
@@ -67,7 +67,7 @@ def test_identity_divides_recordings(tmp_path, source):
   assert tiny_sets.built("kth", source, tmp_path / "data", "--kth_split=recordings") == 0
   folder = tmp_path / "data" / "kth_identity"
   manifest, stored = records.read_manifest(str(folder)), tiny_sets.stored(folder)
-  assert manifest.closed_set_identity
+  assert manifest.closed_set_identity and split_check.split_check([str(folder)]) == 0
   assert {split: {one.group[-2:] for one in found.values()} for split, found in stored.items()} == {
       "train": {"d1", "d2"}, "validation": {"d3"}, "test": {"d4"}}
   assert all(len({one.subject for one in found.values()}) == 3 for found in stored.values())

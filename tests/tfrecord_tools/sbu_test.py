@@ -8,7 +8,7 @@ import tiny_sets
 
 from mppar_tf import options
 from mppar_tf.data import records
-from tfrecord_tools import verify
+from tfrecord_tools import split_check, verify
 from tfrecord_tools.plan import PlanError
 from tfrecord_tools.readers import sbu
 
@@ -46,7 +46,7 @@ def source(tmp_path):
 def test_clips_become_records_of_their_pair(tmp_path, source):
   assert tiny_sets.built_twice("sbu", source, tmp_path / "data", "--validation_share=0.4") == 0
   folder = tmp_path / "data" / "sbu"
-  assert verify.verify([str(folder)]) == 0
+  assert verify.verify([str(folder)]) == split_check.split_check([str(folder)]) == 0
   manifest = records.read_manifest(str(folder))
   assert manifest.closed_set_identity and manifest.classes == sbu.ACTIONS and manifest.subjects == ("s01s02", "s02s04")
   stored = tiny_sets.stored(folder)
@@ -127,6 +127,7 @@ def test_a_fold_divides_sets_and_records_nobody(tmp_path, every_set):
   folder = tmp_path / "data" / "sbu_fold2"
   manifest, stored = records.read_manifest(str(folder)), tiny_sets.stored(folder)
   assert not manifest.closed_set_identity and manifest.subjects == ()
+  assert "no subjects recorded, so none compared" in split_check._compared("sbu", split_check.sides(str(folder)))
   groups = {split: {one.group for one in found.values()} for split, found in stored.items()}
   assert groups["test"] == {"s02s03", "s02s07", "s03s05", "s05s03"}
   assert sorted(name for found in groups.values() for name in found) == sorted(sbu.SETS)  # each in one split only
