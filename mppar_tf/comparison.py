@@ -6,7 +6,8 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-RAW = "raw"
+# No method's name. The method `raw` has another f^A than this level (its own steps, then the polish): a mean over both would be of neither.
+RAW = "raw frames"
 REFERENCE = "basic_equal_data"  # it sees as much data per anonymizer update as mppar: what is left is the meta step's own gain
 
 
@@ -16,7 +17,7 @@ def figures(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def by_method(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
-  """method -> seed -> results. Each result also carries the level on raw frames of its seed: together they are the method RAW."""
+  """method -> seed -> results. Each result also carries the level on raw frames of its seed: together they are the row RAW."""
   found: dict[str, dict[int, Mapping[str, Any]]] = {RAW: {}}
   for result in results:
     found.setdefault(result["method"], {})[result["seed"]] = result
@@ -54,7 +55,7 @@ def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> st
     order: methods in the order of rows.
   """
   methods = by_method(results)
-  order = [RAW] + [m for m in order if m != RAW]
+  order = [RAW, *order]
   names = [m for m in order if m in methods] + sorted(set(methods) - set(order))
   columns = figures(results)
   head = {"action_top1": "action top-1 ↑", "privacy_cmap_known": "known cMAP ↓", "privacy_cmap_novel": "novel cMAP ↓", "identity_accuracy": "identity accuracy ↓"}

@@ -35,7 +35,7 @@ FINISHED, NOT_COMPUTABLE = 0, 70
 RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 PROGRAM_OPTIONS = (options.EvaluationOptions, *RUN_OPTIONS)
 # What decides neither what was trained nor what it is trained for: all else belongs to the run.
-FREE = ("run_dir", "data_dir", "test_attackers", "novel_attributes", "on_corrupt", "deterministic", "threads", "virtual_devices")
+FREE = ("run_dir", "data_dir", "test_attackers", "novel_attributes", "on_corrupt", "deterministic", "threads")
 
 
 def main(arguments=None) -> int:

@@ -145,13 +145,30 @@ def _check_labels(benchmark: benchmarks.Benchmark, clip_split: records.Split, pr
   if not clip_split.manifest.classes:
     raise ExperimentError(f"{clip_split.folder} has no action labels")
   if benchmark.identity:
-    if not private_split.manifest.subjects:
-      raise ExperimentError(f"{private_split.folder} names no subjects")
+    check_closed_set(private_split)
     return
   missing = [a for a in benchmark.known + benchmark.novel if a not in private_split.manifest.attributes]
   if missing:
     known = ", ".join(private_split.manifest.attributes) or "none"
     raise ExperimentError(f"{private_split.folder} has no attribute {', '.join(missing)}; it has {known}")
+
+
+def check_closed_set(split: records.Split) -> None:
+  """Whoever is judged must be somebody that attackers learned to name.
+
+  Raises:
+    ExperimentError: no subjects, some that training never shows, or a manifest that does not declare the set as closed.
+  """
+  people = {name: {subject for shard in shards for subject in shard.subjects} for name, shards in split.manifest.splits.items()}
+  if not any(people.values()):
+    raise ExperimentError(f"{split.folder} names no subjects")
+  strangers = sorted(set().union(*people.values()) - people["train"])
+  if strangers:
+    raise ExperimentError(f"{split.folder}: identity is a closed set, but {len(strangers)} of {len(split.manifest.subjects)} subjects "
+                          f"stand in no train record: {', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''}")
+  if not split.manifest.closed_set_identity:
+    raise ExperimentError(f"{split.folder}: identity is a closed set, which its manifest does not declare; "
+                          "build the records with --closed_set_identity")
 
 
 def make_method(experiment: Experiment, name: str) -> Method:
@@ -169,16 +186,34 @@ def check_game(experiment: Experiment, method: Method) -> None:
   if not method.plan:
     return
   if not experiment.benchmark.identity:
-    split, known = experiment.private["validation"], experiment.benchmark.known
-    empty = [attribute for attribute, column in zip(known, records.labels(split, known).T) if not (column == 1).any()]
+    empty = [attribute for attribute in _without_positives(experiment, "validation") if attribute in experiment.benchmark.known]
     if empty:
-      raise ExperimentError(f"{split.folder}: no validation record has {', '.join(empty)}, so no checkpoint could be chosen")
+      raise ExperimentError(f"{experiment.private['validation'].folder}: no validation record has {', '.join(empty)}, "
+                            "so no checkpoint could be chosen")
   plans = [method.plan(update) for update in range(2)]
   if {"first", "second"} & {source for plan in plans for source in (plan.support, plan.query)}:
     try:
       _side_of_epoch(0, experiment, experiment.settings.seed, 0)
     except ValueError as error:
       raise ExperimentError(f"support and query sets of {experiment.private['train'].folder}: {error}") from error
+
+
+def not_judgeable(experiment: Experiment) -> str:
+  """What evaluation will refuse after all the training, "" if nothing: attributes, known or novel, without positives in validation or test.
+
+  No error, for training needs none of them and other novel attributes can be judged; counting is all that it does with test labels.
+  """
+  if experiment.benchmark.identity:
+    return ""
+  missing = {split: _without_positives(experiment, split) for split in ("validation", "test")}
+  told = [f"no {split} record has {', '.join(attributes)}" for split, attributes in missing.items() if attributes]
+  return f"{experiment.private['test'].folder}: {' and '.join(told)}, so that evaluate cannot judge by them" if told else ""
+
+
+def _without_positives(experiment: Experiment, split: str) -> list[str]:
+  attributes = experiment.benchmark.known + experiment.benchmark.novel
+  found = records.labels(experiment.private[split], attributes)  # [N, P]
+  return [attribute for attribute, column in zip(attributes, found.T) if not (column == 1).any()]
 
 
 def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt: str) -> feeding.Feeder:

@@ -1,4 +1,4 @@
-"""Pure losses. Each returns per-example terms or a (local sum, local count) pair; ONE site (`Objective.loss`) divides, by global counts.
+"""Pure losses. Each returns per-example terms or a (local sum, local count) pair; the updates of `methods/steps.py` divide, by global counts.
 
 `gamma` of Eq. 1 has a meaning only together with the reduction of the privacy loss: "mean" averages masked binary cross-entropy over all
 labelled (not NA) entries, "sum" adds it over a sample's attributes and averages over samples, so that the same gamma weighs P times more.

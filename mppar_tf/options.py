@@ -41,7 +41,7 @@ class StorageOptions:
 @dataclasses.dataclass(frozen=True)
 class SourceOptions:
   """What is read."""
-  source: str | None = option(None, "What is read: the folder of a public dataset (build); a video file, stream or device (camera).")
+  source: str | None = option(None, "What is read: the folder of a public dataset (build); a video file or a folder of images (camera).")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +53,8 @@ class SeedOptions:
 @dataclasses.dataclass(frozen=True)
 class MachineOptions:
   """How the machine is used."""
-  deterministic: bool = option(True, "Deterministic ops and fixed thread counts: the same command gives bit-identical weights on one machine.")
-  threads: int = option(0, "Threads of one op (0: one for each core).", low=0)
+  deterministic: bool = option(True, "Deterministic ops: the same command gives bit-identical weights on one machine.")
+  threads: int = option(0, "Threads of one op (0: one for each core); weights are bit-identical under the same number only.", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,8 @@ class RunOptions(StorageOptions, SeedOptions, MachineOptions):
   novel_attributes: tuple[str, ...] = option((), "Attributes of test time only, in place of the benchmark's.")
   protocol: str = option("a", "What is known and what is novel at test time.", choices=PROTOCOLS)
   method: str = option("mppar", "The anonymization method.", choices=METHODS)
-  virtual_devices: int = option(1, "Split the CPU into this many replicas (for trying data parallel training; GPUs are found by themselves).", low=1)
+  virtual_devices: int = option(1, "Split the CPU into this many replicas, in training alone (for trying data parallelism; GPUs are found by themselves).",
+                                low=1)
   on_corrupt: str = option("fail", "A corrupt record: stop, or count, report and skip the rest of its shard.",
                            choices=lambda: ("fail", "skip_shard_remainder"))
 

@@ -50,6 +50,8 @@ def run(chosen, storage) -> int:
   todo = [cell for cell in cells if not cell.result.exists()]
   print(f"{len(cells)} cells, {len(cells) - len(todo)} done, {len(todo)} to run; logs in {pathlib.Path(chosen.cells_dir) / chosen.study}")
   failed = {}
+  for cell in todo:  # before the first starts: a cell that waits must not take an earlier attempt's failure for its maker's
+    (cell.run_dir / "failed.txt").unlink(missing_ok=True)
   with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool, progress_bar(total=len(todo), unit="cell", desc=chosen.study) as bar:
     waiting = {}
     ready = [cell for cell in todo if cell.init_from is None]
@@ -92,7 +94,6 @@ def run_cell(cell: Cell, config: str, chosen, storage) -> str:
       return f"its initialisation failed ({cell.init_from / 'failed.txt'})"
     time.sleep(2.0)
   cell.run_dir.mkdir(parents=True, exist_ok=True)
-  (cell.run_dir / "failed.txt").unlink(missing_ok=True)
   common = [f"--flagfile={config}", f"--method={cell.method}", f"--seed={cell.seed}", f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}",
             f"--threads={chosen.cell_threads}"]
   # Without the maker's run folder (a clone holds its result alone) the cell computes the same initialisation by itself.

@@ -28,8 +28,8 @@ INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
     "anonymizer", "anonymizer_size", "anonymizer_width", "recognizer", "recognizer_size", "recognizer_width", "recognizer_dropout",
     "training_attackers", "attacker_size", "reconstruction_steps", "reconstruction_lr", "action_steps", "action_lr", "action_anonymizer_lr",
     "attacker_init_steps", "attacker_init_lr", "action_batch", "privacy_batch", "recognizer_batch", "attacker_batch", "privacy_reduction",
-    "clip_norm"))
-FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")  # these do not change what is computed
+    "clip_norm", "gate_smoothing"))
+FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")  # what is computed stays the same, but for rounding
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 
 
@@ -62,6 +62,7 @@ def run(run_options, clip_options, model_options, train_options, loop_options) -
     built = experiment.build(run_options, clip_options, model_options, train_options, strategy)
     method = experiment.make_method(built, run_options.method)
     experiment.check_game(built, method)
+    not_judgeable = experiment.not_judgeable(built)
     feeder = experiment.make_feeder(built, method, seed=run_options.seed, on_corrupt=run_options.on_corrupt)
     saved = checkpoints.Checkpoints(run_dir / "checkpoints", loop.variables_of(method), loop_options.keep_checkpoints)
     resumed = bool(saved.steps())
@@ -76,6 +77,8 @@ def run(run_options, clip_options, model_options, train_options, loop_options) -
   log.text("command", "    " + shlex.join(sys.argv))
   begin = f" (resumed at step {start['step']})" if resumed else f" (initialised by {loop_options.init_from})" if start else ""
   print(f"{name}, {strategy.num_replicas_in_sync} replica(s): {run_dir}{begin}")
+  if not_judgeable:
+    print(f"train: warning: {not_judgeable}; mend the records, or give evaluate another --novel_attributes", file=sys.stderr)
   rhythm = loop.Rhythm(loop_options.checkpoint_every, loop_options.checkpoint_steps, loop_options.validate_every, loop_options.log_every)
   judge = validation.Validation(built, method) if method.plan else None
   looks = loop.Looks(validate=judge.look, frames=judge.frames) if judge else loop.Looks()
@@ -102,7 +105,8 @@ def ensure_records(run_options) -> None:
   """Builds the embedded benchmark's records on first use; others are the user's to build."""
   if run_options.benchmark == "twin" and "://" not in run_options.data_dir:
     from tfrecord_tools import build
-    build.ensure("twin", run_options.data_dir)
+    # The name stands for one set of records, whose figures can be compared: a twin of other settings goes by another name.
+    build.ensure("twin", run_options.data_dir, way_out="or take them as they are: --benchmark=twin_as_built, or twin_hmdb51 for that grouping")
 
 
 def check_flags(run_dir: pathlib.Path, chosen) -> None:
@@ -114,10 +118,16 @@ def check_flags(run_dir: pathlib.Path, chosen) -> None:
   path = run_dir / "flags.txt"
   if not path.exists():
     return
-  before, now = ({line for line in lines if not line.startswith(FREE)} for lines in (flags_of(path), flagfiles.lines(*chosen)))
-  if before != now:
-    old, new = (" ".join(sorted(more)) or "nothing" for more in (before - now, now - before))
-    raise options.OptionError(f"{run_dir} was begun with other flags ({old} then, {new} now); choose another --run_dir or the same flags")
+  only_then, only_now = differences(flags_of(path), flagfiles.lines(*chosen), lambda line: not line.startswith(FREE))
+  if only_then or only_now:
+    raise options.OptionError(f"{run_dir} was begun with other flags ({only_then or 'nothing'} then, {only_now or 'nothing'} now); "
+                              "choose another --run_dir or the same flags")
+
+
+def differences(theirs: list[str], ours: list[str], counts) -> tuple[str, str]:
+  """Flags that only one side has, "" where there are none; both ways, for a flag without a value stands on no side. `counts` chooses which."""
+  first, second = ({line for line in lines if counts(line)} for lines in (theirs, ours))
+  return " ".join(sorted(first - second)), " ".join(sorted(second - first))
 
 
 def flags_of(path: pathlib.Path) -> list[str]:
@@ -141,10 +151,10 @@ def resume(saved, chosen):
   source, told = pathlib.Path(init_from) / "checkpoints" / checkpoints.INITIALISED, pathlib.Path(init_from) / "flags.txt"
   if not (source / "state.json").exists() or not told.exists():
     raise checkpoints.CheckpointError(f"--init_from={init_from}: no finished initialisation there ({source})")
-  theirs = flags_of(told)
-  wrong = [line for line in flagfiles.lines(*chosen) if line.startswith(INITIALISATION_FLAGS) and line not in theirs]
-  if wrong:
-    raise checkpoints.CheckpointError(f"--init_from={init_from}: that run was initialised with other flags than {' '.join(wrong)}")
+  only_there, only_here = differences(flags_of(told), flagfiles.lines(*chosen), lambda line: line.startswith(INITIALISATION_FLAGS))
+  if only_there or only_here:
+    raise checkpoints.CheckpointError(f"--init_from={init_from}: that run was initialised with other flags "
+                                      f"({only_there or 'nothing'} there, {only_here or 'nothing'} here)")
   return saved.restore(source)
 
 

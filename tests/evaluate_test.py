@@ -111,7 +111,7 @@ def test_an_unfinished_run_is_refused_in_one_line(run_dir, capsys, tmp_path):
 
 @pytest.mark.parametrize("more, words", [
     (["--gamma=3"], "--gamma belongs to the run"), (["--noflip"], "--noflip belongs to the run"),
-    (["--crop", "24"], "--crop belongs to the run"),
+    (["--crop", "24"], "--crop belongs to the run"), (["--virtual_devices=2"], "--virtual_devices belongs to the run"),
     (["--compare=nowhere.json"], "nowhere.json is no results file"), (["--test_attackers=mobilenet_v2_0.5"], "stand on both sides"),
     (["--checkpoint=newest"], "best|last"), (["--novel_attributes=c,zebra"], "zebra")])
 def test_what_does_not_fit_the_run_is_refused_in_one_line(run_dir, capsys, more, words):

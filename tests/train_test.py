@@ -2,6 +2,9 @@
 
 
 import collections
+import json
+import re
+import types
 
 import fixtures
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import tiny_runs
 from tiny_runs import ATTACKERS, Program
 
-from mppar_tf import experiment, flagfiles, train
+from mppar_tf import checkpoints, experiment, flagfiles, loop, options, train
 from mppar_tf.data import records
 
 pytestmark = pytest.mark.timeout(3600)
@@ -192,6 +195,22 @@ def test_missing_records_name_the_folder_and_what_builds_it(capsys, tmp_path):
   assert str(tmp_path / "nothing" / "tiny_clips") in line and "python -m tfrecord_tools.build" in line
 
 
+@pytest.mark.parametrize("change, words", [
+    (lambda manifest: manifest.update(closed_set_identity=False), ["does not declare", "--closed_set_identity"]),
+    (lambda manifest: manifest["splits"]["test"][0]["subjects"].append("zoe"), ["1 of 4 subjects", "no train record: zoe"]),
+    (lambda manifest: [shard["subjects"].clear() for shards in manifest["splits"].values() for shard in shards], ["names no subjects"])],
+    ids=["not declared", "a stranger", "nobody"])
+def test_identity_wants_a_closed_set(capsys, own_data, tmp_path, change, words):
+  experiment.check_closed_set(records.open_split(own_data / "tiny_clips", "train"))  # as it was written it is one
+  path = own_data / "tiny_clips" / "manifest.json"
+  manifest = json.loads(path.read_text())
+  change(manifest)
+  path.write_text(json.dumps(manifest))
+  line = told(capsys, own_data, f"--run_dir={tmp_path / 'run'}", "--private_records=tiny_clips", "--known_attributes=subject",
+              "--novel_attributes=", "--protocol=identity")
+  assert [word for word in ("tiny_clips", *words) if word not in line] == [], line
+
+
 def test_another_command_does_not_go_on_with_a_run(capsys, data, trained):
   run_dir, before = trained[0], (trained[0] / "flags.txt").read_text()
   line = told(capsys, data, *tiny_runs.RHYTHM, "--deterministic", f"--run_dir={run_dir}", "--method=mppar", "--gamma=0.9")
@@ -220,9 +239,45 @@ def test_another_initialisation_is_refused(capsys, data, tmp_path, trained, flag
   assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("there, here, words", [
+    ({"private_records": "faces"}, {}, "(--private_records=faces there, nothing here)"),
+    ({}, {"clips_records": "mine"}, "(nothing there, --clips_records=mine here)")])
+def test_a_flag_that_one_side_alone_sets_makes_another_initialisation(tmp_path, there, here, words):
+  """A flag without a value stands in no flags.txt."""
+  (tmp_path / "checkpoints" / "initialised").mkdir(parents=True)
+  (tmp_path / "checkpoints" / "initialised" / "state.json").write_text("{}")
+  others = (options.ClipOptions(), options.ModelOptions(), options.TrainOptions(), options.LoopOptions(init_from=str(tmp_path)))
+  fresh = types.SimpleNamespace(steps=lambda: [], restore=lambda folder: "restored")
+  flagfiles.write(tmp_path / "flags.txt", options.RunOptions(**there), *others)
+  with pytest.raises(checkpoints.CheckpointError, match=re.escape(words)):
+    train.resume(fresh, (options.RunOptions(**here), *others))
+  assert train.resume(fresh, (options.RunOptions(**there, method="basic"), *others)) == "restored"
+
+
 def test_a_run_that_is_not_initialised_is_refused(capsys, data, tmp_path):
   line = told(capsys, data, f"--run_dir={tmp_path / 'run'}", f"--init_from={tmp_path / 'nobody'}")
   assert f"--init_from={tmp_path / 'nobody'}" in line and "no finished initialisation" in line
+
+
+@pytest.mark.parametrize("seed, images, empty", [(0, (24, 12, 12), False), (1, (24, 12, 1), True), (0, (24, 1, 12), True)])
+def test_what_evaluation_will_miss_is_told_at_the_start(capsys, tmp_path, monkeypatch, seed, images, empty):
+  fixtures.write_tiny_datasets(tmp_path / "records", seed, images=images)
+  monkeypatch.setattr(loop, "run", lambda *_, **__: None)
+  assert run_here(tmp_path / "records", "--method=raw", f"--run_dir={tmp_path / 'run'}") == 0
+  lines, missing = capsys.readouterr().err.splitlines(), []
+  for split in ("validation", "test"):
+    labels = records.labels(records.open_split(tmp_path / "records" / "tiny_images", split), "abcd")
+    missing += [f"no {split} record has {', '.join(names)}"] if (names := [a for a, c in zip("abcd", labels.T) if c.max() < 1]) else []
+  assert bool(missing) == empty == bool(lines) and len(lines) <= 1
+  assert [words for words in missing if words not in lines[0]] == []
+
+
+def test_what_the_game_itself_needs_is_an_error(capsys, tmp_path):
+  fixtures.write_tiny_datasets(tmp_path / "records", images=(24, 1, 12))
+  labels = records.labels(records.open_split(tmp_path / "records" / "tiny_images", "validation"), "ab")
+  names = [name for name, label in zip("ab", labels[0]) if label < 1]
+  line = told(capsys, tmp_path / "records", f"--run_dir={tmp_path / 'run'}", "--method=mppar")
+  assert names and f"no validation record has {', '.join(names)}, so no checkpoint" in line and not (tmp_path / "run").exists()
 
 
 # ---- damaged records ----

@@ -48,7 +48,7 @@ DATASETS = {
 }
 
 
-def ensure(dataset: str, data_dir: str, **flags: Any) -> None:
+def ensure(dataset: str, data_dir: str, *, way_out: str = "", **flags: Any) -> None:
   """Builds what is missing of `dataset` under `data_dir`; does nothing where its manifests stand with the same settings.
 
   The build runs in a process of its own, so that its workers start without what this process has loaded. Progress goes to standard error.
@@ -56,6 +56,7 @@ def ensure(dataset: str, data_dir: str, **flags: Any) -> None:
   Args:
     dataset: a key of DATASETS.
     data_dir: folder of datasets; a remote one is only looked at.
+    way_out: what else the caller offers where records of other settings stand.
     **flags: other fields of the dataset's options, e.g. twin_size=48.
   Raises:
     OptionError: an unknown dataset, or a value that its options refuse.
@@ -64,7 +65,7 @@ def ensure(dataset: str, data_dir: str, **flags: Any) -> None:
   from mppar_tf.data import records
   chosen = _dataset(dataset).options(data_dir=data_dir, **flags)
   missing = [name for name, wanted in _dataset(dataset).settings(chosen).items()
-             if not _is_built(os.path.join(data_dir, name), wanted)]
+             if not _is_built(os.path.join(data_dir, name), wanted, way_out)]
   if not missing:
     return
   if "://" in data_dir:
@@ -78,16 +79,17 @@ def ensure(dataset: str, data_dir: str, **flags: Any) -> None:
     raise records.RecordsError(f"{data_dir}: building {dataset} failed with exit code {code} (its reasons stand above)")
 
 
-def _is_built(folder_path: str, wanted: Mapping[str, Any]) -> bool:
+def _is_built(folder_path: str, wanted: Mapping[str, Any], way_out: str) -> bool:
   from mppar_tf.data import records
   import tensorflow as tf
   if not tf.io.gfile.exists(records.manifest_path(folder_path)):
     return False
   stored = records.read_manifest(folder_path).settings
-  for name, value in wanted.items():
-    if stored.get(name) != value:
-      raise records.RecordsError(f"{folder_path}: built with {name}={stored.get(name)}, {name}={value} is wanted; "
-                                 "remove the folder or choose another --data_dir")
+  others = [name for name, value in wanted.items() if stored.get(name) != value]
+  if others:
+    built, asked = (", ".join(f"{name}={values.get(name)}" for name in others) for values in (stored, wanted))
+    raise records.RecordsError(f"{folder_path}: built with {built}; wanted is {asked}: "
+                               + ", ".join(filter(None, ["remove the folder", "choose another --data_dir", way_out])))
   return True
 
 

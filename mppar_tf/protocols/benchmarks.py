@@ -31,6 +31,16 @@ BENCHMARKS = {
         novel=("hair_color", "race", "sports", "age", "weight", "landmark", "tattoo"),
         build=("python -m tfrecord_tools.build twin",),
         note="Procedural twin of UCF101-VISPR, synthetic. Its novel attribute landmark shares no mechanism with any known one."),
+    "twin_as_built": Benchmark(
+        clips="twin_clips", private="twin_images",
+        known=("color", "gender", "complete_face", "partial_face", "semi_nudity", "personal_relationship", "social_relationship"),
+        novel=("hair_color", "race", "sports", "age", "weight", "landmark", "tattoo"),
+        build=("python -m tfrecord_tools.build twin --twin_size=48",),
+        note="A twin of another seed, size, length or share, by a name of its own: its figures are not those of the benchmark twin."),
+    "twin_hmdb51": Benchmark(
+        clips="twin_clips", private="twin_images", known=("skin_color", "nudity", "relationship"), novel=("gender", "face"),
+        build=("python -m tfrecord_tools.build twin --twin_grouping=hmdb51",),
+        note="The twin with the attributes of HMDB51-VISPR: 3 known, 2 novel. Its own --data_dir, for its folders bear the twin's names."),
     "ixmas_utkface": Benchmark(
         clips="ixmas", private="utkface",
         known=("gender_female", "race_white", "race_black", "age_adult"),

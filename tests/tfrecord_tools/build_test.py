@@ -55,10 +55,10 @@ def test_ensure_does_nothing_where_the_same_records_stand(twin_dir, monkeypatch)
 
 
 def test_ensure_refuses_records_of_other_settings(twin_dir):
-  with pytest.raises(records.RecordsError, match=r"twin_clips: built with share=0.005, share=1.0 is wanted; remove the folder or"):
+  with pytest.raises(records.RecordsError, match=r"twin_clips: built with share=0.005; wanted is share=1.0: remove the folder, choose"):
     build.ensure("twin", str(twin_dir))
-  with pytest.raises(records.RecordsError, match="built with size=32, size=48 is wanted"):
-    build.ensure("twin", str(twin_dir), twin_share=SHARE, twin_size=48)
+  with pytest.raises(records.RecordsError, match="built with size=32, share=0.005; wanted is size=48, share=1.0: .*, or use another name"):
+    build.ensure("twin", str(twin_dir), twin_size=48, way_out="or use another name")
   with pytest.raises(options.OptionError, match="dataset 'cat' is not one of twin, folder, ixmas, utkface"):
     build.ensure("cat", str(twin_dir))
 

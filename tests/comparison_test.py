@@ -1,0 +1,38 @@
+"""The table of a comparison against figures worked out by hand; the level on raw frames and the method `raw` are two rows."""
+
+import pytest
+
+from mppar_tf import comparison, methods
+
+
+def result(method, seed, action, novel, raw_action=0.9):
+  return {"method": method, "seed": seed, "action_top1": action, "privacy_cmap_novel": novel,
+          "raw": {"action_top1": raw_action, "privacy": {"cmap_novel": 0.95, "cmap_known": None, "identity_accuracy": None}},
+          "chance": {"action_top1": 0.1, "privacy_cmap_novel": 0.4}}
+
+
+def rows(text):
+  return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_mean_spread_and_paired_difference_are_those_worked_out_by_hand():
+  results = [result("mppar", seed, 0.8 + gap, 0.6) for seed, gap in ((0, 0.01), (1, 0.03), (2, 0.02))]
+  results += [result("basic_equal_data", seed, 0.8, 0.5) for seed in (0, 1, 2)]
+  found = rows(comparison.table(results, order=["basic_equal_data", "mppar"]))
+  assert [row[0] for row in found] == ["method", "---", comparison.RAW, "basic_equal_data", "mppar", "chance", "method", "---", comparison.RAW,
+                                       "mppar"]
+  assert found[4][1:] == ["0.820 ± 0.010", "0.600 ± 0.000", "3"] and found[5][1:3] == ["0.100", "0.400"]
+  # Gaps .01, .02, .03: mean .02, half width t(.975, 2) * .01 / sqrt(3) = 4.3027 * .0057735 = .02484.
+  assert found[-1][1] == "+0.020 [-0.005, +0.045]"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_method_raw_and_the_level_on_raw_frames_do_not_mix(turned):
+  results = [result("raw", 0, 0.7, 0.96), result("mppar", 0, 0.8, 0.6), result("mppar", 1, 0.8, 0.6, raw_action=0.8)]
+  found = {row[0]: row[1:] for row in rows(comparison.table(results[::-1] if turned else results))}
+  assert found["raw"] == ["0.700", "0.960", "1"]
+  assert found[comparison.RAW] == ["0.850 ± 0.071", "0.950 ± 0.000", "2"]
+
+
+def test_no_method_bears_the_name_of_the_level_on_raw_frames():
+  assert comparison.RAW not in methods.METHODS
