@@ -82,7 +82,7 @@ test-latest: venv-latest  ## the tests on TensorFlow 2.21 and numpy 2
 bench: venv  ## performance, as ratios measured side by side
 	$(PYTHON) -m mppar_tf.bench $(BENCH_ARGS)
 
-lint: venv  ## style and unused names
+lint: venv  ## style and unused names; the tests do it too
 	$(PYTHON) -m ruff check .
 
 clean:  ## removes caches and build products; keeps environments and runs

@@ -13,7 +13,8 @@ REFERENCE = "basic_equal_data"  # it sees as much data per anonymizer update as 
 
 def figures(results: Sequence[Mapping[str, Any]]) -> list[str]:
   """Names of the figures that count in these results."""
-  return [name for name in ("action_top1", "privacy_cmap_known", "privacy_cmap_novel", "identity_accuracy") if any(r.get(name) is not None for r in results)]
+  names = ("action_top1", "privacy_cmap_known", "privacy_cmap_novel", "identity_accuracy")
+  return [name for name in names if any(r.get(name) is not None for r in results)]
 
 
 def by_method(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
@@ -27,8 +28,8 @@ def by_method(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mappi
 
 def _raw_level(result: Mapping[str, Any]) -> dict[str, Any]:
   raw = result["raw"]
-  return {"action_top1": raw["action_top1"]} | {f"privacy_{name}": value for name, value in raw["privacy"].items() if name.startswith("cmap_")} | {
-      "identity_accuracy": raw["privacy"]["identity_accuracy"]}
+  cmaps = {f"privacy_{name}": value for name, value in raw["privacy"].items() if name.startswith("cmap_")}
+  return {"action_top1": raw["action_top1"], **cmaps, "identity_accuracy": raw["privacy"]["identity_accuracy"]}
 
 
 def spread(values: Sequence[float]) -> str:
@@ -58,7 +59,8 @@ def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> st
   order = [RAW, *order]
   names = [m for m in order if m in methods] + sorted(set(methods) - set(order))
   columns = figures(results)
-  head = {"action_top1": "action top-1 ↑", "privacy_cmap_known": "known cMAP ↓", "privacy_cmap_novel": "novel cMAP ↓", "identity_accuracy": "identity accuracy ↓"}
+  head = {"action_top1": "action top-1 ↑", "privacy_cmap_known": "known cMAP ↓", "privacy_cmap_novel": "novel cMAP ↓",
+          "identity_accuracy": "identity accuracy ↓"}
   lines = ["| method | " + " | ".join(head[c] for c in columns) + " | seeds |", "|---" * (len(columns) + 2) + "|"]
   for name in names:
     cells = [spread([r[c] for r in methods[name].values()]) for c in columns]
@@ -67,8 +69,9 @@ def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> st
   if REFERENCE in methods and len(methods) > 1:
     lines += ["", f"Difference to {REFERENCE}, paired by seed, mean [95 % confidence interval]:", "",
               "| method | " + " | ".join(head[c] for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    by_seed = lambda method, column: {seed: result[column] for seed, result in methods[method].items()}
     for name in names:
       if name != REFERENCE:
-        gaps = [paired_difference({s: r[c] for s, r in methods[name].items()}, {s: r[c] for s, r in methods[REFERENCE].items()}) for c in columns]
+        gaps = [paired_difference(by_seed(name, c), by_seed(REFERENCE, c)) for c in columns]
         lines.append(f"| {name} | " + " | ".join(gaps) + " |")
   return "\n".join(lines)

@@ -102,7 +102,8 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
           scores, budget, method=run_options.method, protocol=run_options.protocol, benchmark=run_options.benchmark, seed=run_options.seed,
           known=list(built.benchmark.known), novel=list(built.benchmark.novel), checkpoint=chosen.checkpoint, checkpoint_step=step, key=key,
           judged_split=chosen.judged_split, facts=facts,
-          promised={"judged_videos": built.clips[chosen.judged_split].total, "judged_private_records": built.private[chosen.judged_split].total},
+          promised={"judged_videos": built.clips[chosen.judged_split].total,
+                    "judged_private_records": built.private[chosen.judged_split].total},
           flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
       report.write(results_file, results)
       shutil.rmtree(work.parent, ignore_errors=True)
@@ -208,7 +209,8 @@ def raw_facts(built, chosen, run_options, clip_options, model_options) -> dict:
   """Everything beside budget, seed and attackers that decides a level on raw frames; no method is in it."""
   from mppar_tf.evaluation import report
   recognizer = {name: value for name, value in dataclasses.asdict(model_options).items() if name.startswith("recognizer")}
-  return {"judged_split": chosen.judged_split, "clips": records_digest(built.clips["train"].manifest), "private": records_digest(built.private["train"].manifest),
+  return {"judged_split": chosen.judged_split, "clips": records_digest(built.clips["train"].manifest),
+          "private": records_digest(built.private["train"].manifest),
           "known": built.benchmark.known, "novel": built.benchmark.novel, "private_frames": built.benchmark.private_frames,
           "clip": dataclasses.asdict(clip_options), "recognizer": recognizer, "attacker_size": model_options.attacker_size,
           "attack_batch": chosen.attack_batch, "polish_batch": chosen.polish_batch, "on_corrupt": run_options.on_corrupt,

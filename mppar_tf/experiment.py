@@ -206,8 +206,9 @@ def not_judgeable(experiment: Experiment) -> str:
   if experiment.benchmark.identity:
     return ""
   missing = {split: _without_positives(experiment, split) for split in ("validation", "test")}
-  told = [f"no {split} record has {', '.join(attributes)}" for split, attributes in missing.items() if attributes]
-  return f"{experiment.private['test'].folder}: {' and '.join(told)}, so that evaluate cannot judge by them" if told else ""
+  told = [f"no {split} record of {experiment.private[split].folder} has {', '.join(attributes)}"
+          for split, attributes in missing.items() if attributes]
+  return f"{' and '.join(told)}, so that evaluate cannot judge by them" if told else ""
 
 
 def _without_positives(experiment: Experiment, split: str) -> list[str]:

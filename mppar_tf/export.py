@@ -117,7 +117,7 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
   except exporting.ExportRefused as error:
     print(f"export: {error}", file=sys.stderr)
     return REFUSED
-  print(summary(folder, written, step))
+  print(summary(folder, written, step, where_metrics_are(run_dir, step, chosen.checkpoint)))
   return DONE
 
 
@@ -192,17 +192,29 @@ def metrics(run_dir: pathlib.Path, step: int) -> dict | None:
   return figures | {"budget": results["budget"]}
 
 
+def where_metrics_are(run_dir: pathlib.Path, step: int, which: str) -> str:
+  """In the manifest, or why not: the figures of another checkpoint would be a false promise."""
+  from mppar_tf.evaluation import report
+  path = run_dir / "results.json"
+  if not path.exists():
+    return "none, mppar_tf.evaluate has not judged this run"
+  judged = report.read(path)
+  if judged.get("checkpoint_step") == step:
+    return "in the manifest"
+  return (f"left out, mppar_tf.evaluate judged step {judged.get('checkpoint_step')} (--checkpoint={judged.get('checkpoint')}) "
+          f"and this is step {step} (--checkpoint={which})")
+
+
 def _told(distance: dict) -> str:
   return f"from identity: {distance['psnr_db']:.1f} dB PSNR, {distance['colour_recovery']:.2f} colour recovery"
 
 
-def summary(folder: pathlib.Path, written: dict, step: int) -> str:
+def summary(folder: pathlib.Path, written: dict, step: int, metrics_told: str) -> str:
   lines = [f"exported the checkpoint of step {step} to {folder}, input {written['input']['shape']}"]
   for name, found in [("saved_model", written["saved_model"]), *written["models"].items()]:
     parity = found["parity"]
     lines.append(f"  {name}: {parity['psnr_db']:.1f} dB to Keras, largest error {parity['max_abs_error']:.2g}, "
                  f"on {parity['frames']} training frames")
-  metrics_told = "in the manifest" if written["metrics"] else "none (mppar_tf.evaluate has not judged this checkpoint)"
   lines += [f"  {_told(written['identity'])}", f"  metrics: {metrics_told}", f"  {written['statement']}"]
   return "\n".join(lines + [f"next: python -m mppar_tf.camera --model={folder} --source=VIDEO --sink=safe.mp4"])
 

@@ -39,14 +39,16 @@ class LinearTail(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class Consecutive(keras.optimizers.schedules.LearningRateSchedule):
-  """One schedule for its number of steps, then another, whose steps count from there: a network that is first initialised, then a competitor."""
+  """One schedule for its number of steps, then another, whose steps count from there: a network is first initialised, then a competitor."""
 
-  def __init__(self, first: keras.optimizers.schedules.LearningRateSchedule, steps: int, then: keras.optimizers.schedules.LearningRateSchedule):
+  def __init__(self, first: keras.optimizers.schedules.LearningRateSchedule, steps: int,
+               then: keras.optimizers.schedules.LearningRateSchedule):
     self.first, self.steps, self.then = first, steps, then
 
   def __call__(self, step):
     step = tf.cast(step, tf.float32)
-    return tf.where(step < self.steps, tf.cast(self.first(step), tf.float32), tf.cast(self.then(tf.maximum(step - self.steps, 0.0)), tf.float32))
+    first, then = self.first(step), self.then(tf.maximum(step - self.steps, 0.0))
+    return tf.where(step < self.steps, tf.cast(first, tf.float32), tf.cast(then, tf.float32))
 
   def get_config(self):
     return {"first": self.first, "steps": self.steps, "then": self.then}

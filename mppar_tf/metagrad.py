@@ -4,8 +4,9 @@
   virtual testing   (Eq. 6)    L_vte(phi'; D_q)
   meta optimization (Eq. 7-8)  phi <- phi - beta * grad_phi [ L_vtr(phi; D_s) + L_vte(phi'; D_q) ]
 
-The second-order term is written out as a Hessian-vector product, H_s * g_q, instead of differentiating through the whole virtual step: it needs no collective
-inside a differentiated region (so it is exact under data parallelism) and the support and query sides meet only in vectors.
+The second-order term is written out as a Hessian-vector product, H_s * g_q, instead of differentiating through the whole virtual step: it
+needs no collective inside a differentiated region (so it is exact under data parallelism) and the support and query sides meet only in
+vectors.
 Nothing is assigned on the way: phi' is a list of tensors, and a model is evaluated at it by `stateless_call`.
 """
 
@@ -52,8 +53,8 @@ def meta_gradient(support: Loss, query: Loss, phi: Sequence[tf.Tensor], *, alpha
     query: L_vte, the same on the query set.
     phi: parameters of f^D as tensors (not variables), equal on all replicas.
     alpha: learning rate of the virtual step (plain gradient descent).
-    mode: "exact" with the second-order term; "first_order" takes d phi' / d phi as the identity; "joint" evaluates both losses at phi, without a virtual step
-      (the supplementary's "Joint Training").
+    mode: "exact" with the second-order term; "first_order" takes d phi' / d phi as the identity; "joint" evaluates both losses at phi,
+      without a virtual step (the supplementary's "Joint Training").
   Returns:
     A MetaGradient; its gradients are summed over replicas.
   Raises:

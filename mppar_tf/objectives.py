@@ -1,4 +1,4 @@
-"""Pure losses. Each returns per-example terms or a (local sum, local count) pair; the updates of `methods/steps.py` divide, by global counts.
+"""Pure losses. Each returns per-example terms or a local sum and a local count; the updates of `methods/steps.py` divide, by global counts.
 
 `gamma` of Eq. 1 has a meaning only together with the reduction of the privacy loss: "mean" averages masked binary cross-entropy over all
 labelled (not NA) entries, "sum" adds it over a sample's attributes and averages over samples, so that the same gamma weighs P times more.
@@ -48,7 +48,7 @@ def privacy_sum(task: str, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def privacy_count(task: str, labels: tf.Tensor, reduction: str, dtype: tf.DType) -> tf.Tensor:
-  """Local count that `privacy_sum` is divided by, after summing over replicas: labelled entries ("mean") or samples ("sum", identity). -> []."""
+  """Local count, `privacy_sum`'s divisor once summed over replicas: labelled entries ("mean") or samples ("sum", identity). -> []."""
   if task == "identity" or reduction == "sum":
     return tf.cast(tf.shape(labels)[0], dtype)
   return tf.reduce_sum(tf.cast(tf.not_equal(labels, NOT_ANNOTATED), dtype))

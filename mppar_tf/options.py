@@ -64,12 +64,13 @@ class RunOptions(StorageOptions, SeedOptions, MachineOptions):
   benchmark: str = option("twin", "Datasets and attributes.", choices=BENCHMARKS)
   clips_records: str | None = option(None, "Dataset folder of the action clips below --data_dir, in place of the benchmark's.")
   private_records: str | None = option(None, "Dataset folder that carries the privacy labels, in place of the benchmark's.")
-  known_attributes: tuple[str, ...] = option((), "Attributes of training, in place of the benchmark's; the one word subject means identity.")
+  known_attributes: tuple[str, ...] = option(
+      (), "Attributes of training, in place of the benchmark's; the one word subject means identity.")
   novel_attributes: tuple[str, ...] = option((), "Attributes of test time only, in place of the benchmark's.")
   protocol: str = option("a", "What is known and what is novel at test time.", choices=PROTOCOLS)
   method: str = option("mppar", "The anonymization method.", choices=METHODS)
-  virtual_devices: int = option(1, "Split the CPU into this many replicas, in training alone (for trying data parallelism; GPUs are found by themselves).",
-                                low=1)
+  virtual_devices: int = option(
+      1, "Split the CPU into this many replicas, in training alone (for trying data parallelism; GPUs are found by themselves).", low=1)
   on_corrupt: str = option("fail", "A corrupt record: stop, or count, report and skip the rest of its shard.",
                            choices=lambda: ("fail", "skip_shard_remainder"))
 
@@ -152,7 +153,8 @@ class StoredFrameOptions(BuildOptions):
 @dataclasses.dataclass(frozen=True)
 class FolderOptions(StoredFrameOptions):
   """Your own videos or images (dataset `folder`)."""
-  csv: str | None = option(None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
+  csv: str | None = option(
+      None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
   root: str | None = option(None, "Folder under which the table's files lie.")
   name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
   closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
@@ -180,8 +182,8 @@ class TwinBuildOptions(BuildOptions, TwinOptions):
 @dataclasses.dataclass(frozen=True)
 class ValidationOptions:
   """Validation where a dataset has none of its own."""
-  validation_share: float = option(0.2, "Share of the official training clips (of its people or sets, where those divide it) that become validation.",
-                                   low=0.0, high=0.5)
+  validation_share: float = option(
+      0.2, "Share of the official training clips (of its people or sets, where those divide it) that become validation.", low=0.0, high=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +200,7 @@ class UtkfaceOptions(BuildOptions, SourceOptions):
 @dataclasses.dataclass(frozen=True)
 class SbuOptions(StoredFrameOptions, ValidationOptions, SourceOptions):
   """SBU Kinect Interaction (dataset `sbu`)."""
-  sbu_split: str = option("pairs", "By clip, with every pair of actors on both sides (identity), or one of the five official folds (actions).",
+  sbu_split: str = option("pairs", "By clip, with every pair of actors on both sides (identity), or one of the official folds (actions).",
                           choices=_table("tfrecord_tools.readers.sbu", "SPLITS"))
 
 
@@ -227,21 +229,26 @@ class TrainOptions(SeedOptions):
   attacker_init_steps: int = option(1000, "Stage 3: steps of each training attacker on f^D's output.", low=0)
   attacker_init_lr: float = option(1e-3, "Its peak learning rate (one cycle).", low=0.0)
   gamma: float = option(0.4, "Weight of the privacy loss in Eq. 1; its meaning depends on --privacy_reduction.", low=0.0)
-  privacy_reduction: str = option("mean", "Privacy loss averaged over labelled attributes, or summed over a sample's attributes.", choices=lambda: ("mean", "sum"))
+  privacy_reduction: str = option("mean", "Privacy loss averaged over labelled attributes, or summed over a sample's attributes.",
+                                  choices=lambda: ("mean", "sum"))
   alpha: float = option(5e-4, "Learning rate of the virtual step (Eq. 5).", low=0.0)
   beta: float = option(1e-4, "Learning rate of f^D (Eq. 8, Adam).", low=0.0)
-  beta_shape: str = option("constant", "beta over the run: constant, or from half way on linearly down to 5 %.", choices=lambda: ("constant", "linear_tail"))
+  beta_shape: str = option("constant", "beta over the run: constant, or from half way on linearly down to 5 %.",
+                           choices=lambda: ("constant", "linear_tail"))
   clip_norm: float = option(0.0, "Largest global norm of any gradient, measured after summing over replicas; 0: none.", low=0.0)
   meta_gradient: str = option("exact", "Second order exact, first order, or both losses at the same parameters (Joint Training).",
                               choices=lambda: ("exact", "first_order", "joint"))
-  shift: str = option("alternate", "What support and query differ in: models on even and attributes on odd updates, one of them always, or both in every update.",
+  shift: str = option("alternate", "What support and query differ in: models on even and attributes on odd updates, one of them always, or "
+                                   "both in every update.",
                       choices=lambda: ("alternate", "attributes", "models", "both"))
-  sets: str = option("different", "Support and query differ by construction, or are dealt at random (ablation).", choices=lambda: ("different", "random"))
+  sets: str = option("different", "Support and query differ by construction, or are dealt at random (ablation).",
+                     choices=lambda: ("different", "random"))
   split_ratio: float = option(0.6, "Share of the support side of attributes, samples and attackers.", low=0.05, high=0.95)
   sets_every: int = option(0, "Anonymizer updates between set constructions; 0: one pass over the privacy records.", low=0)
   recognizer_lr: float = option(1e-4, "f^A's learning rate in the game.", low=0.0)
   attacker_lr: float = option(1e-4, "f^P's learning rate in the game.", low=0.0)
-  fixed_recognizer_steps: int = option(0, "Steps of f^A under a method without learning (raw, blur); 0: as many as the game's f^A has at least.", low=0)
+  fixed_recognizer_steps: int = option(
+      0, "Steps of f^A under a method without learning (raw, blur); 0: as many as the game's f^A has at least.", low=0)
   action_threshold: float = option(0.70, "T1: f^A is updated while its validation accuracy is below.", low=0.0, high=1.0)
   attacker_threshold: float = option(0.95, "T2: an attacker is updated while its training accuracy is below.", low=0.0, high=1.0)
   min_recognizer_steps: int = option(0, "f^A steps per anonymizer update, at least.", low=0)
@@ -257,7 +264,8 @@ class TrainOptions(SeedOptions):
     if self.min_recognizer_steps > self.max_recognizer_steps:
       raise OptionError(f"--min_recognizer_steps={self.min_recognizer_steps} is above --max_recognizer_steps={self.max_recognizer_steps}")
     if self.shift == "alternate" and self.sets_every % 2:
-      raise OptionError(f"--sets_every={self.sets_every} must be even with --shift=alternate, which needs as many model-wise as attribute-wise updates")
+      raise OptionError(f"--sets_every={self.sets_every} must be even with --shift=alternate, which needs as many model-wise "
+                        "as attribute-wise updates")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,9 +274,11 @@ class LoopOptions:
   checkpoint_every: int = option(50, "Anonymizer updates between checkpoints.", low=1)
   checkpoint_steps: int = option(500, "Steps of the other stages between checkpoints.", low=1)
   keep_checkpoints: int = option(3, "How many of the last checkpoints are kept, beside the best by validation.", low=1)
-  validate_every: int = option(50, "Anonymizer updates between full looks at the validation split (which choose the best checkpoint).", low=1)
+  validate_every: int = option(
+      50, "Anonymizer updates between full looks at the validation split (which choose the best checkpoint).", low=1)
   log_every: int = option(1, "Steps of a role between its scalars in TensorBoard.", low=1)
-  init_from: str | None = option(None, "Run folder whose initialisation (stages 1 to 3: same seed, networks and their options) is used instead of training one.")
+  init_from: str | None = option(None, "Run folder whose initialisation (stages 1 to 3: same seed, networks and their options) is used "
+                                       "instead of training one.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,16 +292,19 @@ class CheckpointOptions:
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions(CheckpointOptions):
   """How an anonymizer is judged; every method of a comparison must get the same budget. Defaults are the full one."""
-  judged_split: str = option("test", "What is judged. validation is for tuning: fresh attackers of the training architectures, known attributes, and nothing of test.",
+  judged_split: str = option("test", "What is judged. validation is for tuning: fresh attackers of the training architectures, known "
+                                     "attributes, and nothing of test.",
                              choices=lambda: ("test", "validation"))
   attack_steps: int = option(4000, "Updates of each fresh attacker, all side by side on the same batches.", low=1)
   attack_batch: int = option(64, "Images (or clips, where clips carry the labels) of one such update.", low=1)
   attack_lr: float = option(1e-3, "Peak learning rate of the attackers (Adam, one cycle).", low=0.0)
   attack_looks: int = option(10, "Looks at validation data while attackers train; each attacker is kept as it was at its best.", low=1)
-  polish_steps: int = option(2000, "Steps in which f^A is trained on with f^D frozen; figures before and after are reported. 0: none.", low=0)
+  polish_steps: int = option(
+      2000, "Steps in which f^A is trained on with f^D frozen; figures before and after are reported. 0: none.", low=0)
   polish_batch: int = option(16, "Clips of one such step, and of a step of the recognizer on raw frames.", low=1)
   polish_lr: float = option(5e-4, "Peak learning rate of the polish (Adam, one cycle).", low=0.0)
-  raw_action_steps: int = option(0, "Steps of the recognizer on raw frames, at --action_lr (0: what the run's f^A had at least, and --polish_steps).", low=0)
+  raw_action_steps: int = option(
+      0, "Steps of the recognizer on raw frames, at --action_lr (0: what the run's f^A had at least, and --polish_steps).", low=0)
   clips_per_video: int = option(5, "Evenly spaced clips of each test video, whose softmax is averaged.", low=1)
   evaluation_batch: int = option(32, "Clips or images of one forward pass.", low=1)
   raw_levels_dir: str | None = option(None, "Where levels on raw frames are kept and found again; none: raw_levels beside --data_dir.")
@@ -302,7 +315,8 @@ class EvaluationOptions(CheckpointOptions):
 @dataclasses.dataclass(frozen=True)
 class OverwriteOptions:
   """What stands in the way."""
-  overwrite: bool = option(False, "Replace what the output's name holds already: a video, frames of the camera, an export; nothing else ever.")
+  overwrite: bool = option(
+      False, "Replace what the output's name holds already: a video, frames of the camera, an export; nothing else ever.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,7 +324,8 @@ class ExportOptions(CheckpointOptions, OverwriteOptions):
   """What is exported, and where to."""
   export_dir: str | None = option(None, "Folder of the export; none: saved_models/<protocol>/<method>.")
   check: str | None = option(None, "Verify this export folder, and do nothing else.")
-  export_frames: int = option(16, "Training frames on which every file is compared with Keras, half from the clips, half from the private set.", low=2)
+  export_frames: int = option(
+      16, "Training frames on which every file is compared with Keras, half from the clips, half from the private set.", low=2)
   export_height: int = option(0, "Height of the exported network's input in pixels (0: --crop).", low=0)
   export_width: int = option(0, "Width of the exported network's input in pixels (0: --crop).", low=0)
 

@@ -1,7 +1,8 @@
 """The few things that one replica of a distributed step says to the others.
 
-All functions are called in replica context (inside `strategy.run`); outside of any strategy they see one replica. Keras optimizers SUM gradients
-over replicas, so every loss of this project is a local sum divided by a GLOBAL count, and gradients are summed here before they are measured.
+All functions are called in replica context (inside `strategy.run`); outside of any strategy they see one replica. Keras optimizers SUM
+gradients over replicas, so every loss of this project is a local sum divided by a GLOBAL count, and gradients are summed here before they
+are measured.
 """
 
 import tensorflow as tf

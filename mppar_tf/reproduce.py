@@ -3,9 +3,10 @@
   python -m mppar_tf.reproduce --flagfile=reproduce_twin.flags
   python -m mppar_tf.reproduce --study=my_study --config=protocol_a.flags --methods=raw,basic,mppar --seeds=3
 
-A cell is one method with one seed: `mppar_tf.train`, then `mppar_tf.evaluate`, each in a process of its own with its log in the cell's folder. Learned methods of one seed start from one shared
-initialisation (stages 1 to 3), which the first of them computes. A failing cell is reported and does not stop the others. Results are JSON, one file per cell, below --results_dir; the table with mean,
-spread and n, and each method's difference to `basic_equal_data` paired by seed, is printed and written beside them, with the trade-off plot.
+A cell is one method with one seed: `mppar_tf.train`, then `mppar_tf.evaluate`, each in a process of its own with its log in the cell's
+folder. Learned methods of one seed start from one shared initialisation (stages 1 to 3), which the first of them computes. A failing cell
+is reported and does not stop the others. Results are JSON, one file per cell, below --results_dir; the table with mean, spread and n, and
+each method's difference to `basic_equal_data` paired by seed, is printed and written beside them, with the trade-off plot.
 
 Exit codes: 0 all cells done; 1 a cell failed (named); 2 bad input.
 """
@@ -94,12 +95,11 @@ def run_cell(cell: Cell, config: str, chosen, storage) -> str:
       return f"its initialisation failed ({cell.init_from / 'failed.txt'})"
     time.sleep(2.0)
   cell.run_dir.mkdir(parents=True, exist_ok=True)
-  common = [f"--flagfile={config}", f"--method={cell.method}", f"--seed={cell.seed}", f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}",
-            f"--threads={chosen.cell_threads}"]
+  place = [f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}", f"--threads={chosen.cell_threads}"]
+  training = [f"--flagfile={config}", f"--method={cell.method}", f"--seed={cell.seed}", *place]
   # Without the maker's run folder (a clone holds its result alone) the cell computes the same initialisation by itself.
   init = [f"--init_from={cell.init_from}"] if initialisation and initialisation.exists() else []
-  for program, arguments in (("mppar_tf.train", common + init), ("mppar_tf.evaluate", [f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}",
-                                                                          f"--threads={chosen.cell_threads}", *_evaluation_flags(chosen)])):
+  for program, arguments in (("mppar_tf.train", training + init), ("mppar_tf.evaluate", place + _evaluation_flags(chosen))):
     with open(cell.run_dir / "log.txt", "a", encoding="utf-8") as log:
       code = subprocess.run([sys.executable, "-m", program, *arguments], stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     if code:
@@ -108,7 +108,8 @@ def run_cell(cell: Cell, config: str, chosen, storage) -> str:
       return reason
   cell.result.parent.mkdir(parents=True, exist_ok=True)
   part = cell.result.with_suffix(".part")
-  part.write_text(json.dumps(published(json.loads((cell.run_dir / "results.json").read_text(encoding="utf-8"))), indent=1) + "\n", encoding="utf-8")
+  results = json.loads((cell.run_dir / "results.json").read_text(encoding="utf-8"))
+  part.write_text(json.dumps(published(results), indent=1) + "\n", encoding="utf-8")
   os.replace(part, cell.result)
   return ""
 

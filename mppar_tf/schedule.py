@@ -1,8 +1,9 @@
 """Which network is updated next: stages of fixed length, then Algorithm 1's gate.
 
-Algorithm 1, at each iteration: if the accuracy of f^A on validation clips is below T1, update f^A; else if an attacker's training accuracy is below T2, update that attacker; else update f^D.
-Unbounded, these loops hang for ever on a benchmark that cannot reach a threshold (on the twin no attacker reaches 95 %), so consecutive competitor steps are bounded, and every decision is counted with its
-reason. All state is plain numbers, saved with the checkpoint.
+Algorithm 1, at each iteration: if the accuracy of f^A on validation clips is below T1, update f^A; else if an attacker's training accuracy
+is below T2, update that attacker; else update f^D. Unbounded, these loops hang for ever on a benchmark that cannot reach a threshold (on
+the twin no attacker reaches 95 %), so consecutive competitor steps are bounded, and every decision is counted with its reason. All state
+is plain numbers, saved with the checkpoint.
 """
 
 import collections
@@ -110,7 +111,8 @@ class Schedule:
       state["attacker_rounds"] += 1
     if state["pending"]:
       return Decision(f"attacker/{state['pending'][0]}", "game", "attacker_below_T2")
-    bounded = state["action_accuracy"] < gate.action_threshold or any(v < gate.attacker_threshold for v in state["attacker_accuracy"].values())
+    weak = any(accuracy < gate.attacker_threshold for accuracy in state["attacker_accuracy"].values())
+    bounded = state["action_accuracy"] < gate.action_threshold or weak
     return Decision("anonymizer", "game", "anonymizer_bound_reached" if bounded else "anonymizer_thresholds_met")
 
   def record(self, decision: Decision, scalars: Mapping[str, float]) -> None:
@@ -150,7 +152,8 @@ class Schedule:
   def state(self) -> dict[str, Any]:
     """A JSON-serialisable copy of everything that `load` needs."""
     return {**self._state, "counts": dict(self._state["counts"]), "reasons": dict(self._state["reasons"]),
-            "attacker_accuracy": dict(self._state["attacker_accuracy"]), "seen": list(self._state["seen"]), "pending": list(self._state["pending"])}
+            "attacker_accuracy": dict(self._state["attacker_accuracy"]), "seen": list(self._state["seen"]),
+            "pending": list(self._state["pending"])}
 
   def load(self, state: Mapping[str, Any]) -> None:
     """Continues from a saved state."""

@@ -29,7 +29,8 @@ INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
     "training_attackers", "attacker_size", "reconstruction_steps", "reconstruction_lr", "action_steps", "action_lr", "action_anonymizer_lr",
     "attacker_init_steps", "attacker_init_lr", "action_batch", "privacy_batch", "recognizer_batch", "attacker_batch", "privacy_reduction",
     "clip_norm", "gate_smoothing"))
-FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")  # what is computed stays the same, but for rounding
+# With others of these the same is computed, but for rounding.
+FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 
 
@@ -106,7 +107,8 @@ def ensure_records(run_options) -> None:
   if run_options.benchmark == "twin" and "://" not in run_options.data_dir:
     from tfrecord_tools import build
     # The name stands for one set of records, whose figures can be compared: a twin of other settings goes by another name.
-    build.ensure("twin", run_options.data_dir, way_out="or take them as they are: --benchmark=twin_as_built, or twin_hmdb51 for that grouping")
+    build.ensure("twin", run_options.data_dir,
+                 way_out="or take them as they are: --benchmark=twin_as_built, or twin_hmdb51 for that grouping")
 
 
 def check_flags(run_dir: pathlib.Path, chosen) -> None:
@@ -125,7 +127,7 @@ def check_flags(run_dir: pathlib.Path, chosen) -> None:
 
 
 def differences(theirs: list[str], ours: list[str], counts) -> tuple[str, str]:
-  """Flags that only one side has, "" where there are none; both ways, for a flag without a value stands on no side. `counts` chooses which."""
+  """Flags of which `counts` is true that only one side has; both ways, for a flag without a value stands on no side."""
   first, second = ({line for line in lines if counts(line)} for lines in (theirs, ours))
   return " ".join(sorted(first - second)), " ".join(sorted(second - first))
 

@@ -142,7 +142,8 @@ def test_the_very_first_may_be_the_best(tmp_path):
 def test_groups_that_are_not_finite_are_named(tmp_path, place, value):
   game, store = saved(tmp_path)
   assert store.not_finite() == []
-  group, variable = {"weight": ("model/f_d", game.models["f_d"].weights[0]), "statistic": ("model/attacker/p", game.models["attacker/p"].weights[-1]),
+  group, variable = {"weight": ("model/f_d", game.models["f_d"].weights[0]),
+                     "statistic": ("model/attacker/p", game.models["attacker/p"].weights[-1]),
                      "slot": ("optimizer/f_d", game.optimizers["f_d"].variables[-1])}[place]
   spoilt = keras.ops.convert_to_numpy(variable).copy()
   spoilt.flat[-1] = value

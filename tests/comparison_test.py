@@ -19,8 +19,8 @@ def test_mean_spread_and_paired_difference_are_those_worked_out_by_hand():
   results = [result("mppar", seed, 0.8 + gap, 0.6) for seed, gap in ((0, 0.01), (1, 0.03), (2, 0.02))]
   results += [result("basic_equal_data", seed, 0.8, 0.5) for seed in (0, 1, 2)]
   found = rows(comparison.table(results, order=["basic_equal_data", "mppar"]))
-  assert [row[0] for row in found] == ["method", "---", comparison.RAW, "basic_equal_data", "mppar", "chance", "method", "---", comparison.RAW,
-                                       "mppar"]
+  names = ["method", "---", comparison.RAW, "basic_equal_data", "mppar", "chance", "method", "---", comparison.RAW, "mppar"]
+  assert [row[0] for row in found] == names
   assert found[4][1:] == ["0.820 ± 0.010", "0.600 ± 0.000", "3"] and found[5][1:3] == ["0.100", "0.400"]
   # Gaps .01, .02, .03: mean .02, half width t(.975, 2) * .01 / sqrt(3) = 4.3027 * .0057735 = .02484.
   assert found[-1][1] == "+0.020 [-0.005, +0.045]"

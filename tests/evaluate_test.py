@@ -80,9 +80,10 @@ def test_another_budget_or_other_weights_are_another_evaluation(run_dir, monkeyp
 
 def test_a_recipe_is_tuned_without_a_look_at_test(run_dir, monkeypatch):
   read = set()
-  for module, name in ((clips, "training_clips"), (clips, "evaluation_clips"), (images, "training_private"), (images, "evaluation_private")):
-    original = getattr(module, name)
-    monkeypatch.setattr(module, name, lambda split, *more, _original=original, **named: read.add(split.split) or _original(split, *more, **named))
+  streams = ((clips, "training_clips"), (clips, "evaluation_clips"), (images, "training_private"), (images, "evaluation_private"))
+  for module, name in streams:
+    noted = lambda split, *more, _original=getattr(module, name), **named: read.add(split.split) or _original(split, *more, **named)
+    monkeypatch.setattr(module, name, noted)
   assert _judge(run_dir, "--judged_split=validation") == 0
   assert read == {"train", "validation"}
   results = report.read(run_dir / "results_validation.json")

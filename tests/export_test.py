@@ -108,14 +108,18 @@ def test_compares_on_training_frames_of_both_sets(trained, data_dir):
   assert np.abs(frames[3] * 255 - pixels).max() <= 1
 
 
-@pytest.mark.parametrize("step, told", [(17, True), (16, False)])
-def test_metrics_of_this_checkpoint_alone_are_told(trained, step, told):
+@pytest.mark.parametrize("step, told, where", [
+    (17, True, "in the manifest"),
+    (16, False, "left out, mppar_tf.evaluate judged step 16 (--checkpoint=last) and this is step 17 (--checkpoint=best)")])
+def test_metrics_of_this_checkpoint_alone_are_told(trained, step, told, where):
   run_dir, _ = trained
+  assert export.where_metrics_are(run_dir, 17, "best") == "none, mppar_tf.evaluate has not judged this run"
   side = {"action_top1": 0.5, "privacy_cmap_novel": 0.4, "by_video": {}}
-  report.write(run_dir / "results.json", {"format": report.FORMAT, "checkpoint_step": step, "raw": side, "chance": {"action_top1": 0.1},
-                                          "budget": {"attack_steps": 9}, **side})
+  report.write(run_dir / "results.json", {"format": report.FORMAT, "checkpoint": "last", "checkpoint_step": step, "raw": side,
+                                          "chance": {"action_top1": 0.1}, "budget": {"attack_steps": 9}, **side})
   try:
     found = export.metrics(run_dir, 17)
+    assert export.where_metrics_are(run_dir, 17, "best") == where
   finally:
     (run_dir / "results.json").unlink()
   expected = {"anonymized": {"action_top1": 0.5, "privacy_cmap_novel": 0.4}, "raw": {"action_top1": 0.5, "privacy_cmap_novel": 0.4},

@@ -8,6 +8,8 @@ import functools
 import graphlib
 import pathlib
 import re
+import subprocess
+import sys
 from typing import Iterator
 
 import pytest
@@ -286,3 +288,24 @@ def test_sources_are_indented_by_two_blanks():
   by_four = [path for path, text in texts().items()
              if path.endswith(".py") and re.search(r"^(def|class) .*:\n    \w", text, re.M)]
   assert by_tab + by_four == []
+
+
+# ---- style ----
+
+
+def lint(*paths) -> str:
+  """What `make lint` says of some paths; "" where they please it."""
+  how = ["--no-cache", "--quiet", "--output-format=concise", f"--config={ROOT / 'pyproject.toml'}"]
+  command = [sys.executable, "-m", "ruff", "check", *how, *map(str, paths)]
+  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+@pytest.mark.parametrize("source, told", [
+    ("import os\n", "F401"), ("x = undefined\n", "F821"), (f"x = '{'y' * 140}'\n", "E501"), ("x = 1 \n", "W291"), ("x = 1\n", "")])
+def test_the_linter_sees_an_offence(tmp_path, source, told):
+  (tmp_path / "planted.py").write_text(source)
+  assert told in lint(tmp_path) and bool(told) == bool(lint(tmp_path))
+
+
+def test_the_linter_has_nothing_to_say():
+  assert lint(*PACKAGES, "tests") == ""

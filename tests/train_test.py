@@ -266,8 +266,10 @@ def test_what_evaluation_will_miss_is_told_at_the_start(capsys, tmp_path, monkey
   assert run_here(tmp_path / "records", "--method=raw", f"--run_dir={tmp_path / 'run'}") == 0
   lines, missing = capsys.readouterr().err.splitlines(), []
   for split in ("validation", "test"):
-    labels = records.labels(records.open_split(tmp_path / "records" / "tiny_images", split), "abcd")
-    missing += [f"no {split} record has {', '.join(names)}"] if (names := [a for a, c in zip("abcd", labels.T) if c.max() < 1]) else []
+    folder = tmp_path / "records" / "tiny_images"
+    labels = records.labels(records.open_split(folder, split), "abcd")
+    names = [name for name, column in zip("abcd", labels.T) if column.max() < 1]
+    missing += [f"no {split} record of {folder} has {', '.join(names)}"] if names else []
   assert bool(missing) == empty == bool(lines) and len(lines) <= 1
   assert [words for words in missing if words not in lines[0]] == []
 

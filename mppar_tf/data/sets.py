@@ -40,8 +40,9 @@ def _split_at_random(members: np.ndarray, ratio: float, rng: np.random.Generator
 def attribute_sets(labels: np.ndarray, *, ratio: float, seed: int, epoch: int, kind: str = "different") -> DataSets:
   """X_1 and X_2 of one epoch.
 
-  "different": attributes are split into Attr_1 (`ratio`) and Attr_2. Samples whose positives lie only in Attr_1 go to X_1, only in Attr_2 to X_2; mixed ones, and samples without any
-  positive (needed as negatives), are dealt `ratio` to the first side at random. In X_1 the labels of Attr_2 become NA and the reverse.
+  "different": attributes are split into Attr_1 (`ratio`) and Attr_2. Samples whose positives lie only in Attr_1 go to X_1, only in Attr_2
+  to X_2; mixed ones, and samples without any positive (needed as negatives), are dealt `ratio` to the first side at random. In X_1 the
+  labels of Attr_2 become NA and the reverse.
   "random": samples are dealt at random, all labels are kept (the ablation of the supplementary's table 1).
 
   Args:
@@ -95,7 +96,8 @@ def identity_sets(subjects: np.ndarray, *, ratio: float, seed: int, epoch: int, 
 def _both_inhabited(sets: DataSets, epoch: int) -> DataSets:
   sizes = [int(m.sum()) for m in sets.members]
   if min(sizes) == 0:
-    raise ValueError(f"epoch {epoch}: a side of the support/query split is empty (sizes {sizes[0]} and {sizes[1]}); use more data or another --split_ratio")
+    raise ValueError(f"epoch {epoch}: a side of the support/query split is empty (sizes {sizes[0]} and {sizes[1]}); "
+                     "use more data or another --split_ratio")
   return sets
 
 

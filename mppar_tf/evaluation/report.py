@@ -92,7 +92,8 @@ def table(results: Mapping[str, Any]) -> str:
   kinds = [key for key in PRIVACY if key in results]
   raw, chance = results["raw"], results["chance"]
   blocks = [
-      f"## {results['method']} on {results['benchmark']}, protocol {results['protocol']}, seed {results['seed']}, {results['judged_split']} split (percent)",
+      f"## {results['method']} on {results['benchmark']}, protocol {results['protocol']}, seed {results['seed']}, "
+      f"{results['judged_split']} split (percent)",
       _markdown(["", "action top-1, higher is better"] + [f"{PRIVACY[k]}, lower is better" for k in kinds], [
           [results["method"], results["action_top1"]] + [results[k] for k in kinds],
           ["before the polish of f^A", results["action_top1_before_polish"]] + [None] * len(kinds),

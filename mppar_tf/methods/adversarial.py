@@ -1,6 +1,7 @@
 """The adversarial baseline ("basic"): f^D descends Eq. 1 against one attacker drawn at random, no virtual training.
 
-`basic_equal_data` is the same with as many samples per anonymizer update as mppar's support and query together: without it, a gain of the meta step cannot be told from a gain of more data.
+`basic_equal_data` is the same with as many samples per anonymizer update as mppar's support and query together: without it, a gain of the
+meta step cannot be told from a gain of more data.
 """
 
 from typing import Any
@@ -20,7 +21,7 @@ def build(networks: Networks, settings: Any) -> Method:
 
 
 def build_equal_data(networks: Networks, settings: Any) -> Method:
-  """Two batches per update, both against the same attacker: the mean of Eq. 1's gradients on them (each divided by its own labels' count)."""
+  """Two batches per update, both against the same attacker: the mean of Eq. 1's gradients on them (each divided by its labels' count)."""
   return _build(networks, settings, query="all")
 
 
@@ -32,7 +33,8 @@ def _build(networks: Networks, settings: Any, query: str) -> Method:
     return EpisodePlan("single", 0, "all", query, chosen, chosen)
 
   def anonymizer_update(optimizer):
-    loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma, reduction=settings.privacy_reduction)
+    loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma,
+                          reduction=settings.privacy_reduction)
 
     def update(episode: Episode):
       phi = [tf.convert_to_tensor(v.value) for v in networks.anonymizer.trainable_variables]

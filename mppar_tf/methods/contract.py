@@ -35,8 +35,9 @@ class Networks:
 class Method:
   """A method as the loop sees it.
 
-  `update` maps a role to one replica's update: a function of a batch in replica context that returns scalars which are equal on all replicas. Roles are
-  "reconstruction" and "action" (initialisation), "recognizer", "attacker/NAME", "anonymizer", and "validation" (measures, changes nothing).
+  `update` maps a role to one replica's update: a function of a batch in replica context that returns scalars which are equal on all
+  replicas. Roles are "reconstruction" and "action" (initialisation), "recognizer", "attacker/NAME", "anonymizer", and "validation"
+  (measures, changes nothing).
   """
   models: Mapping[str, keras.Model]  # owned, all checkpointed; "anonymizer" and "recognizer" where there are such
   optimizers: Mapping[str, keras.optimizers.Optimizer]

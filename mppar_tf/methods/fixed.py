@@ -1,6 +1,7 @@
 """Transforms without learning, and f^A trained on what they leave: raw frames and whole-frame blur.
 
-The recognizer gets `--fixed_recognizer_steps`: what a blur leaves of a motion takes longer to learn than what a trained f^D leaves, and a baseline must not fall behind for want of steps.
+The recognizer gets `--fixed_recognizer_steps`: what a blur leaves of a motion takes longer to learn than what a trained f^D leaves, and a
+baseline must not fall behind for want of steps.
 """
 
 from typing import Any, Callable
@@ -17,7 +18,8 @@ from mppar_tf.schedule import Schedule, Stage
 
 def build_raw(networks: Networks, settings: Any) -> Method:
   """No anonymization: the level that every privacy figure is held against."""
-  return _build(networks, settings, lambda frames: frames, {}, "it leaves frames as they are: there is nothing to export, and a camera must never run it")
+  return _build(networks, settings, lambda frames: frames, {},
+                "it leaves frames as they are: there is nothing to export, and a camera must never run it")
 
 
 def build_strong_blur(networks: Networks, settings: Any) -> Method:
@@ -41,13 +43,15 @@ def gaussian_blur(sigma: float) -> keras.Model:
   for axis, name in ((0, "vertical"), (1, "horizontal")):
     pad = [[0, 0], [radius, radius], [0, 0]] if axis == 0 else [[0, 0], [0, 0], [radius, radius]]
     x = keras.ops.pad(x, [*pad, [0, 0]], mode="symmetric")  # [B, H + 2 * radius, W, 3] or [B, H, W + 2 * radius, 3]
-    layer = keras.layers.DepthwiseConv2D(weights.shape[:2] if axis == 0 else weights.shape[1::-1], use_bias=False, name=name, trainable=False)
+    kernel = weights.shape[:2] if axis == 0 else weights.shape[1::-1]
+    layer = keras.layers.DepthwiseConv2D(kernel, use_bias=False, name=name, trainable=False)
     x = layer(x)  # [B, H, W, 3]
     layer.set_weights([weights if axis == 0 else weights.transpose(1, 0, 2, 3)])
   return keras.Model(frames, x, name="gaussian_blur")
 
 
-def _build(networks: Networks, settings: Any, transform: Callable[[tf.Tensor], tf.Tensor], models: dict[str, keras.Model], exportable: str | None) -> Method:
+def _build(networks: Networks, settings: Any, transform: Callable[[tf.Tensor], tf.Tensor], models: dict[str, keras.Model],
+           exportable: str | None) -> Method:
   rounds = settings.fixed_recognizer_steps or settings.action_steps + settings.max_steps * settings.min_recognizer_steps
   optimizer = learning_rates.adam(learning_rates.one_cycle(settings.action_lr, rounds), networks.recognizer.trainable_variables)
   update = {"recognizer": steps.recognizer(transform, networks.recognizer, optimizer, settings.clip_norm),

@@ -23,14 +23,17 @@ def assemble(networks: Networks, settings: Any, plan: Callable[[int], EpisodePla
   f_d, f_a = networks.anonymizer, networks.recognizer
   clip = settings.clip_norm
   optimizers = {
-      "reconstruction": learning_rates.adam(learning_rates.one_cycle(settings.reconstruction_lr, settings.reconstruction_steps), f_d.trainable_variables),
+      "reconstruction": learning_rates.adam(
+          learning_rates.one_cycle(settings.reconstruction_lr, settings.reconstruction_steps), f_d.trainable_variables),
       "recognizer": learning_rates.adam(learning_rates.Consecutive(
           learning_rates.one_cycle(settings.action_lr, settings.action_steps), settings.action_steps,
           learning_rates.shaped(settings.recognizer_lr, 0, "constant")), f_a.trainable_variables),
-      "anonymizer": learning_rates.adam(learning_rates.shaped(settings.beta, settings.max_steps, settings.beta_shape), f_d.trainable_variables),
+      "anonymizer": learning_rates.adam(
+          learning_rates.shaped(settings.beta, settings.max_steps, settings.beta_shape), f_d.trainable_variables),
   }
   if settings.action_anonymizer_lr:
-    optimizers["action"] = learning_rates.adam(learning_rates.one_cycle(settings.action_anonymizer_lr, settings.action_steps), f_d.trainable_variables)
+    optimizers["action"] = learning_rates.adam(
+        learning_rates.one_cycle(settings.action_anonymizer_lr, settings.action_steps), f_d.trainable_variables)
   for name, model in networks.attackers.items():
     optimizers[f"attacker/{name}"] = learning_rates.adam(learning_rates.Consecutive(
         learning_rates.one_cycle(settings.attacker_init_lr, settings.attacker_init_steps), settings.attacker_init_steps,
@@ -47,7 +50,8 @@ def assemble(networks: Networks, settings: Any, plan: Callable[[int], EpisodePla
       "anonymizer": anonymizer_update(optimizers["anonymizer"]),
   }
   for name, model in networks.attackers.items():
-    update[f"attacker/{name}"] = steps.attacker(transform, model, optimizers[f"attacker/{name}"], networks.task, settings.privacy_reduction, clip)
+    update[f"attacker/{name}"] = steps.attacker(
+        transform, model, optimizers[f"attacker/{name}"], networks.task, settings.privacy_reduction, clip)
 
   roles = tuple(f"attacker/{name}" for name in networks.attackers)
   stages = [Stage("reconstruction", ("reconstruction",), settings.reconstruction_steps),

@@ -1,7 +1,8 @@
 """MPPAR (Peng et al., NeurIPS 2023): meta-learning against the shifts that the camera will meet.
 
-Each anonymizer update trains virtually on a support set and tests virtually on a query set that differs from it: in the privacy attributes (odd updates, Attr_1 against Attr_2) or in the
-attack models (even updates). Its gradient (Eq. 8, `mppar_tf.metagrad`) asks for a step on the one that also helps on the other. Ablations are options: `--meta_gradient`, `--shift`, `--sets`, `--split_ratio`.
+Each anonymizer update trains virtually on a support set and tests virtually on a query set that differs from it: in the privacy attributes
+(odd updates, Attr_1 against Attr_2) or in the attack models (even updates). Its gradient (Eq. 8, `mppar_tf.metagrad`) asks for a step on
+the one that also helps on the other. Ablations are options: `--meta_gradient`, `--shift`, `--sets`, `--split_ratio`.
 """
 
 from typing import Any
@@ -45,7 +46,8 @@ def build(networks: Networks, settings: Any) -> Method:
                        ratio=settings.split_ratio, seed=settings.seed)
 
   def anonymizer_update(optimizer):
-    loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma, reduction=settings.privacy_reduction)
+    loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma,
+                          reduction=settings.privacy_reduction)
 
     def update(episode: Episode):
       variables = networks.anonymizer.trainable_variables

@@ -31,8 +31,9 @@ def global_batch(local: tf.Tensor) -> tf.Tensor:
   return replica.total(tf.cast(tf.shape(local)[0], tf.as_dtype(keras.config.floatx())))
 
 
-def reconstruction(anonymizer: keras.Model, optimizer: keras.optimizers.Optimizer, clip_norm: float) -> Callable[[Batch], dict[str, tf.Tensor]]:
-  """Stage 1: f^D learns to reproduce its input (L1, over pixels), the start that the game needs: without it f^D's output is noise to f^A."""
+def reconstruction(anonymizer: keras.Model, optimizer: keras.optimizers.Optimizer,
+                   clip_norm: float) -> Callable[[Batch], dict[str, tf.Tensor]]:
+  """Stage 1: f^D learns to reproduce its input (L1, over pixels), the start of the game: without it f^D's output is noise to f^A."""
   def update(batch: Batch):
     frames = [tf.reshape(f, [-1, *f.shape[2:]]) for f in (batch.clips.frames, batch.private.frames)]  # two of [B * T, H, W, 3]
     frames = tf.concat(frames, axis=0)
@@ -76,8 +77,8 @@ def recognizer(transform: Callable[[tf.Tensor], tf.Tensor], model: keras.Model, 
     with tf.GradientTape() as recognizer_tape:
       logits = model(frames, training=True)
       loss = tf.reduce_sum(objectives.action_terms(logits, clips.action)) / count
-    rate = tf.convert_to_tensor(optimizer.learning_rate)
-    norm = replica.apply(optimizer, recognizer_tape.gradient(loss, model.trainable_variables), model.trainable_variables, clip_norm=clip_norm)
+    variables, rate = model.trainable_variables, tf.convert_to_tensor(optimizer.learning_rate)
+    norm = replica.apply(optimizer, recognizer_tape.gradient(loss, variables), variables, clip_norm=clip_norm)
     return {"action_loss": replica.total(loss), "action_accuracy": replica.total(objectives.action_hits(logits, clips.action) / count),
             "gradient_norm": norm, "learning_rate": rate}
   return update
@@ -111,10 +112,12 @@ def validation(transform: Callable[[tf.Tensor], tf.Tensor], model: keras.Model) 
   return update
 
 
-def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model, attackers: Sequence[keras.Model], *, task: str, gamma: float, reduction: str):
+def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model, attackers: Sequence[keras.Model], *, task: str, gamma: float,
+             reduction: str):
   """Eq. 1 as a function of f^D's parameters: L(phi) = L_action - gamma * L_privacy.
 
-  Competitors stand in inference mode: BatchNorm with moving statistics is exact at second order, with batch statistics TensorFlow is silently wrong.
+  Competitors stand in inference mode: BatchNorm with moving statistics is exact at second order, with batch statistics TensorFlow is
+  silently wrong.
 
   Returns:
     loss(batch, attacker_index) -> (phi -> (this replica's share of L, shares of what is logged)).
@@ -127,7 +130,8 @@ def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model, attackers: 
     # Counts stand outside every tape: they are the only thing that replicas must agree on before a gradient is taken.
     clip_count = global_batch(clips.action)
     label_count = tf.maximum(replica.total(objectives.privacy_count(task, private.labels, reduction, dtype)), 1.0)
-    answers = tf.maximum(replica.total(objectives.privacy_hits(task, tf.zeros([tf.shape(private.labels)[0], attackers[0].output_shape[-1]], dtype), private.labels)[1]), 1.0)
+    no_logits = tf.zeros([tf.shape(private.labels)[0], attackers[0].output_shape[-1]], dtype)  # [B', P]: answers hang on labels alone
+    answers = tf.maximum(replica.total(objectives.privacy_hits(task, no_logits, private.labels)[1]), 1.0)
     clip_shape, private_shape = tf.shape(clips.frames), tf.shape(private.frames)
     clip_frames = tf.reshape(clips.frames, [-1, *clips.frames.shape[2:]])  # [B * T, H, W, 3]
     frames = tf.concat([clip_frames, tf.reshape(private.frames, [-1, *private.frames.shape[2:]])], axis=0)  # [B * T + B' * T', H, W, 3]

@@ -46,7 +46,8 @@ BENCHMARKS = {
         known=("gender_female", "race_white", "race_black", "age_adult"),
         novel=("race_asian", "race_indian", "age_child", "age_senior"),
         build=("python -m tfrecord_tools.build ixmas --source=FOLDER", "python -m tfrecord_tools.build utkface --source=FOLDER"),
-        note="Real clips and real faces. UTKFace's races exclude one another, and so do its ages: a novel attribute shares its mechanism with a known one."),
+        note="Real clips and real faces. UTKFace's races exclude one another, and so do its ages: a novel attribute shares its mechanism "
+             "with a known one."),
     "ixmas_identity": Benchmark(
         clips="ixmas", private="ixmas", known=SUBJECT, novel=(), private_frames=4,
         build=("python -m tfrecord_tools.build ixmas --source=FOLDER",),
@@ -57,14 +58,16 @@ BENCHMARKS = {
 }
 
 
-def chosen(name: str, *, clips: str | None = None, private: str | None = None, known: tuple[str, ...] = (), novel: tuple[str, ...] = ()) -> Benchmark:
+def chosen(name: str, *, clips: str | None = None, private: str | None = None, known: tuple[str, ...] = (),
+           novel: tuple[str, ...] = ()) -> Benchmark:
   """The benchmark `name` with what a user puts in its place.
 
   Raises:
     ValueError: something is still missing, or an attribute stands on both sides.
   """
   found = BENCHMARKS[name]
-  found = dataclasses.replace(found, clips=clips or found.clips, private=private or found.private, known=known or found.known, novel=novel or found.novel)
+  found = dataclasses.replace(found, clips=clips or found.clips, private=private or found.private, known=known or found.known,
+                              novel=novel or found.novel)
   for flag, value in (("clips_records", found.clips), ("private_records", found.private), ("known_attributes", found.known)):
     if not value:
       raise ValueError(f"--benchmark={name} needs --{flag}")

@@ -24,8 +24,8 @@ def _results(method="mppar", seed=0, action=0.813, known=0.554, novel=0.623, **f
   raw = two_fold.RawLevel(0.925, 0.99, _privacy(0.871 + seed / 100, 0.846))
   chance = {"action_top1": 0.1, "cmap_known": 0.4, "cmap_novel": 0.43, "average_precision": {"gender": 0.4, "race": 0.43}}
   scores = two_fold.Scores(action, action - 0.25, 0.9, _privacy(known, novel), raw, chance, 60, {"raw": 0.0, "polish": 1.5})
-  return report.compose(scores, BUDGET, method=method, protocol="a", benchmark="twin", seed=seed, known=["gender"], novel=["race"], judged_split="test",
-                        **facts)
+  return report.compose(scores, BUDGET, method=method, protocol="a", benchmark="twin", seed=seed, known=["gender"], novel=["race"],
+                        judged_split="test", **facts)
 
 
 def _identity_results():

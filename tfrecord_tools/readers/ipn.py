@@ -96,8 +96,9 @@ def plan(options: Any) -> list[Plan]:
 def make(work: tuple) -> dict[str, Any]:
   """One gesture's record; runs in a worker."""
   folder, segment, action, female, storage = work
-  return {"id": segment.name, "frames": numbered.decode(folder, _pictures(segment), storage.jpeg), "fps": FRAMES_PER_SECOND, "action": action,
-          "labels": {ATTRIBUTE: female}, "subject": segment.subject, "group": segment.video}
+  frames = numbered.decode(folder, _pictures(segment), storage.jpeg)
+  return {"id": segment.name, "frames": frames, "fps": FRAMES_PER_SECOND, "action": action, "labels": {ATTRIBUTE: female},
+          "subject": segment.subject, "group": segment.video}
 
 
 def read_list(file: str, raw: bytes) -> list[tuple[str, Segment | str]]:

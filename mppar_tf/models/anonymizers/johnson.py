@@ -41,7 +41,8 @@ def build(*, size: str = "paper", width: float = 1.0, seed: int = 0) -> keras.Mo
   def conv(x, channels, kernel, name, stride=1, transposed=False, normalized=True):
     kind = keras.layers.Conv2DTranspose if transposed else keras.layers.Conv2D
     # The norm that follows would remove a bias, and has a shift of its own.
-    x = kind(channels, kernel, stride, padding="same", use_bias=not normalized, kernel_initializer=init(preset.start if normalized else "glorot"), name=name)(x)
+    start = init(preset.start if normalized else "glorot")
+    x = kind(channels, kernel, stride, padding="same", use_bias=not normalized, kernel_initializer=start, name=name)(x)
     return layers.InstanceNorm(name=f"{name}_norm")(x) if normalized else x
 
   def act(x, name):
