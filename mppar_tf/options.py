@@ -11,7 +11,7 @@ import pathlib
 from mppar_tf.flagfiles import OptionError, option
 
 
-def _table(module: str, name: str):
+def table_keys(module: str, name: str):
   """Late look-up of a literal table's keys, the one source of a flag's choices."""
   def keys():
     import importlib
@@ -19,12 +19,12 @@ def _table(module: str, name: str):
   return keys
 
 
-ANONYMIZERS = _table("mppar_tf.models.anonymizers", "ANONYMIZERS")
-RECOGNIZERS = _table("mppar_tf.models.recognizers", "RECOGNIZERS")
-ATTACKERS = _table("mppar_tf.models.attackers", "ATTACKERS")
-BENCHMARKS = _table("mppar_tf.protocols.benchmarks", "BENCHMARKS")
-PROTOCOLS = _table("mppar_tf.protocols", "PROTOCOLS")
-METHODS = _table("mppar_tf.methods", "METHODS")
+ANONYMIZERS = table_keys("mppar_tf.models.anonymizers", "ANONYMIZERS")
+RECOGNIZERS = table_keys("mppar_tf.models.recognizers", "RECOGNIZERS")
+ATTACKERS = table_keys("mppar_tf.models.attackers", "ATTACKERS")
+BENCHMARKS = table_keys("mppar_tf.protocols.benchmarks", "BENCHMARKS")
+PROTOCOLS = table_keys("mppar_tf.protocols", "PROTOCOLS")
+METHODS = table_keys("mppar_tf.methods", "METHODS")
 SIZES = ("tiny", "small", "paper")
 
 
@@ -98,125 +98,6 @@ class ModelOptions:
   training_attackers: tuple[str, ...] = option((), "f^P seen in training; empty: the protocol's.", choices=ATTACKERS)
   test_attackers: tuple[str, ...] = option((), "f^P trained afresh by evaluate; empty: the protocol's.", choices=ATTACKERS)
   attacker_size: str = option("paper", "Size preset of every f^P.", choices=lambda: SIZES)
-
-
-RESIZES = _table("tfrecord_tools.readers.still", "RESIZES")
-TWIN_GROUPINGS = _table("tfrecord_tools.twin.labels", "GROUPINGS")
-
-
-@dataclasses.dataclass(frozen=True)
-class SheetOptions:
-  """A contact sheet."""
-  sheet: str | None = option(None, "Path of a contact sheet (PNG) to draw.")
-  sheet_records: int = option(8, "Records of each split on a contact sheet.", low=1)
-
-  def __post_init__(self):
-    if self.sheet is not None and not self.sheet.endswith(".png"):
-      raise OptionError(f"--sheet: {self.sheet!r} does not end in .png")
-
-
-@dataclasses.dataclass(frozen=True)
-class ExtractOptions:
-  """One record as a video file."""
-  video: str | None = option(None, "Path of the video to write (.mp4).")
-  split: str = option("test", "Split that holds the record.", choices=_table("mppar_tf.data.records", "SPLITS"))
-  index: int = option(0, "The record's place in its split, in storage order.", low=0)
-  enlarge: int = option(1, "Each stored pixel becomes a square of this many pixels on a side.", low=1, high=64)
-
-  def __post_init__(self):
-    if self.video is None or not self.video.endswith(".mp4"):
-      raise OptionError(f"--video={self.video or ''}: the path of the video to write is needed, ending in .mp4")
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildOptions(SheetOptions, StorageOptions):
-  """How records are built, whatever the dataset."""
-  workers: int = option(0, "Processes that decode and compress (0: one for each core).", low=0)
-  allow_errors: int = option(0, "Bad items of the source that may be left out (each is listed); one more, and the build fails.", low=0)
-  jpeg_quality: int = option(95, "JPEG quality of stored frames.", low=1, high=100)
-  split_seed: int = option(0, "Seed of the splits that a reader cuts itself.", low=0)
-  shard_records: int = option(0, "Records of one shard (0: the reader's choice); a killed build redoes one shard at most.", low=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredFrameOptions(BuildOptions):
-  """The size of stored frames."""
-  frame_height: int = option(120, "Stored height in pixels; 0 with --frame_width=0 keeps each file's own size.", low=0)
-  frame_width: int = option(160, "Stored width in pixels.", low=0)
-  resize: str = option("stretch", "How a frame is brought to the stored size: stretched, cut, or between black bars.", choices=RESIZES)
-
-  def __post_init__(self):
-    super().__post_init__()
-    if bool(self.frame_height) != bool(self.frame_width):
-      raise OptionError(f"--frame_height={self.frame_height} --frame_width={self.frame_width}: give both or neither (0)")
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderOptions(StoredFrameOptions):
-  """Your own videos or images (dataset `folder`)."""
-  csv: str | None = option(
-      None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
-  root: str | None = option(None, "Folder under which the table's files lie.")
-  name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
-  closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
-  licence: str = option("not stated", "Licence of the source, kept in the manifest.")
-
-
-@dataclasses.dataclass(frozen=True)
-class TwinOptions:
-  """The embedded benchmark, rendered (dataset `twin`)."""
-  twin_seed: int = option(0, "Seed of the whole benchmark; another one is another benchmark of the same kind.", low=0)
-  twin_size: int = option(32, "Height and width of a frame in pixels.", low=16)
-  twin_frames: int = option(8, "Frames of a clip.", low=1)
-  twin_grouping: str = option("vispr", "Which attributes are annotated: those of UCF101-VISPR or of HMDB51-VISPR.", choices=TWIN_GROUPINGS)
-
-
-@dataclasses.dataclass(frozen=True)
-class TwinBuildOptions(BuildOptions, TwinOptions):
-  """The embedded benchmark's records (dataset `twin`)."""
-  twin_share: float = option(1.0, "Share of each split's samples that is rendered, from the first on; less than 1 for quick trials.",
-                             low=0.001, high=1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class IxmasOptions(BuildOptions, SourceOptions):
-  """IXMAS clips (dataset `ixmas`)."""
-  validation_share: float = option(0.2, "Share of the official training clips that become validation.", low=0.0, high=0.5)
-
-
-@dataclasses.dataclass(frozen=True)
-class UtkfaceOptions(BuildOptions, SourceOptions):
-  """UTKFace faces (dataset `utkface`)."""
-  size: int = option(64, "Height and width of stored images in pixels, by area averages; 0 keeps each file's own size.", low=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class OfficialSourceOptions(StoredFrameOptions, SourceOptions):
-  """A dataset as its authors distribute it, unpacked or as .zip, .tar(.gz) or .rar (datasets `vispr`, `pa_hmdb51` have no other flags)."""
-  annotations: str | None = option(None, "Folder or archive of the official lists or labels; none: they lie below --source.")
-
-
-@dataclasses.dataclass(frozen=True)
-class OfficialSplitOptions:
-  """Which official split, and what of its training part becomes validation."""
-  official_split: int = option(1, "Number of the official split: 1, 2 or 3.", low=1, high=3)
-  validation_groups: float = option(0.1, "Share of the training videos that becomes validation, by recordings.", low=0.0, high=0.5)
-
-
-@dataclasses.dataclass(frozen=True)
-class Ucf101Options(OfficialSourceOptions, OfficialSplitOptions):
-  """UCF101 (dataset `ucf101`)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Hmdb51Options(OfficialSourceOptions, OfficialSplitOptions):
-  """HMDB51 (dataset `hmdb51`)."""
-  without_pa_hmdb51: str | None = option(None, "Folder or archive of PA-HMDB51's labels: all videos but its own train, none tests.")
-
-  def __post_init__(self):
-    super().__post_init__()
-    if self.without_pa_hmdb51 and self.official_split != 1:
-      raise OptionError(f"--official_split={self.official_split}: with --without_pa_hmdb51 all videos but those train, whatever the split")
 
 
 @dataclasses.dataclass(frozen=True)

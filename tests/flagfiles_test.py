@@ -7,6 +7,7 @@ import re
 import pytest
 
 from mppar_tf import flagfiles, options
+from tfrecord_tools import options as tools_options
 from mppar_tf.flagfiles import OptionError, option
 
 
@@ -266,7 +267,8 @@ def test_help_shows_every_flag_with_its_default_choices_and_meaning_and_runs_not
 
 
 def every_option_class():
-  return [cls for cls in vars(options).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)]
+  declared = {**vars(options), **vars(tools_options)}
+  return [cls for cls in declared.values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)]
 
 
 @pytest.mark.parametrize("cls", every_option_class(), ids=lambda cls: cls.__name__)

@@ -50,14 +50,15 @@ def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int =
   _check_errors(plan, [str(problem) for problem in plan.problems], allow_errors, "nothing was decoded yet")
   with lock(data_dir, plan.dataset):
     manifest, made, problems = _write(plan, os.path.join(data_dir, plan.dataset), workers, allow_errors, jpeg_quality, progress)
-  return Report(manifest, made, problems, time.monotonic() - started)
+  return Report(manifest, made, tuple(str(one) for one in plan.absent) + problems, time.monotonic() - started)
 
 
 def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: int, progress: bool) -> tuple[Any, int, tuple[str, ...]]:
   from mppar_tf.data import records, schema
   record = schema.Video if plan.kind == "video" else schema.Image
   header = schema.Header(plan.dataset, plan.kind, plan.classes, plan.attributes)
-  settings = {**plan.settings, "left_out": [str(problem) for problem in plan.problems]}
+  problems, refused = [str(problem) for problem in plan.problems], None
+  settings = {**plan.settings, "left_out": [*map(str, plan.absent), *problems]}
   # The plan's order mixes classes already, whatever the table's order; so the writer need not shuffle.
   writer = records.DatasetWriter(
       folder, header, source_sha256=plan.source_sha256, settings=settings, licence=plan.licence, quality=quality,
@@ -70,7 +71,6 @@ def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: in
       answers[item.id] = one.reason if isinstance(one, LeftOut) else None
       yield records.Skipped(item.id, one.reason) if isinstance(one, LeftOut) else record(**one)
 
-  problems, refused = list(settings["left_out"]), None
   with ordered_map(workers) as parallel:
     for split in (split for split in SPLITS if plan.items.get(split)):
       items, shards = plan.items[split], -(-len(plan.items[split]) // plan.shard_records)

@@ -9,6 +9,9 @@
   python -m tfrecord_tools.build hmdb51 --source=FOLDER --annotations=FOLDER --without_pa_hmdb51=PA-HMDB51/PrivacyAttributes
   python -m tfrecord_tools.build pa_hmdb51 --source=hmdb51_org.rar --annotations=PA-HMDB51/PrivacyAttributes
   python -m tfrecord_tools.build vispr --source=FOLDER
+  python -m tfrecord_tools.build sbu --source=FOLDER        sets s01s02 ... s07s03 of pictures, and train.txt, val.txt
+  python -m tfrecord_tools.build kth --source=FOLDER        00sequences.txt and the videos
+  python -m tfrecord_tools.build ipn --source=FOLDER        annotations/ and frames/
 
 A source is a folder or an archive (.zip, .tar, .tar.gz, .rar), which is unpacked beside the records and removed when they are built; .rar
 needs the program unrar, bsdtar or 7z.
@@ -27,11 +30,11 @@ import sys
 import tempfile
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from mppar_tf import flagfiles, options
-from tfrecord_tools import archives, assemble, words
+from mppar_tf import flagfiles
+from tfrecord_tools import archives, assemble, options, words
 from tfrecord_tools.plan import Plan, PlanError
 from tfrecord_tools.pool import WorkerLost
-from tfrecord_tools.readers import folder, hmdb51, ixmas, pa_hmdb51, twin, ucf101, utkface, vispr
+from tfrecord_tools.readers import folder, hmdb51, ipn, ixmas, kth, pa_hmdb51, sbu, twin, ucf101, utkface, vispr
 
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
@@ -55,6 +58,9 @@ DATASETS = {
     "pa_hmdb51": Dataset(options.OfficialSourceOptions, pa_hmdb51.settings, pa_hmdb51.plan),
     "ucf101": Dataset(options.Ucf101Options, ucf101.settings, ucf101.plan),
     "hmdb51": Dataset(options.Hmdb51Options, hmdb51.settings, hmdb51.plan),
+    "sbu": Dataset(options.SbuOptions, sbu.settings, sbu.plan),
+    "kth": Dataset(options.KthOptions, kth.settings, kth.plan),
+    "ipn": Dataset(options.IpnOptions, ipn.settings, ipn.plan),
 }
 
 

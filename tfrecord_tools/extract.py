@@ -14,8 +14,8 @@ from typing import Any, Sequence
 import av
 import numpy as np
 
-from mppar_tf import flagfiles, options
-from tfrecord_tools import words
+from mppar_tf import flagfiles
+from tfrecord_tools import options, words
 
 CONSTANT_RATE_FACTOR = "12"  # close to what is stored: the clip is looked at and fed to other programs
 FINEST_RATE = 1001  # largest denominator of a frame rate; 30000/1001 and the like stay exact

@@ -10,8 +10,8 @@ import os
 import sys
 from typing import Any, Iterator, Sequence
 
-from mppar_tf import flagfiles, options
-from tfrecord_tools import words
+from mppar_tf import flagfiles
+from tfrecord_tools import options, words
 from tfrecord_tools.plan import SPLITS
 
 

@@ -48,6 +48,7 @@ class Plan:
   settings: Mapping[str, Any]
   shard_records: int
   problems: tuple[Problem, ...] = ()  # found while planning
+  absent: tuple[Problem, ...] = ()  # what the dataset's own table calls missing: told with the others, but no error
 
   def __post_init__(self):
     unknown = set(self.items) - set(SPLITS)

@@ -8,9 +8,9 @@ import sys
 import pytest
 import tiny_files
 
-from mppar_tf import flagfiles, options
+from mppar_tf import flagfiles
 from mppar_tf.data import records, schema
-from tfrecord_tools import build, verify
+from tfrecord_tools import build, options, verify
 from tfrecord_tools.readers import twin
 from tfrecord_tools.twin import dataset
 

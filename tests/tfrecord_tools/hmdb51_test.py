@@ -7,9 +7,8 @@ import shutil
 import pytest
 import tiny_official
 
-from mppar_tf import options
 from mppar_tf.data import records
-from tfrecord_tools import assemble
+from tfrecord_tools import assemble, options
 from tfrecord_tools.plan import PlanError
 from tfrecord_tools.readers import hmdb51, pa_annotations, recordings
 from tfrecord_tools.source import Tree

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import tiny_official
 
-from mppar_tf import options
 from mppar_tf.data import clips, images, records, schema
 from mppar_tf.data.vocabularies import PA_HMDB51
-from tfrecord_tools import assemble
+from tfrecord_tools import assemble, options
 from tfrecord_tools.plan import PlanError
 from tfrecord_tools.readers import pa_annotations, pa_hmdb51
 from tfrecord_tools.source import Tree

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import tiny_files
 
-from mppar_tf import options
 from mppar_tf.data import records, schema
-from tfrecord_tools import assemble
+from tfrecord_tools import assemble, options
 from tfrecord_tools.plan import PlanError
 from tfrecord_tools.readers import utkface
 

@@ -77,7 +77,7 @@ def _written(path, data):
     (lambda d: _cut(tiny_files.noisy_video(d / "a.mp4", codec="libx264"), 0.5), "not a video that FFmpeg can open"),
     (lambda d: _cut(tiny_files.noisy_video(d / "a.avi"), 0.5), r"broken off: \d+ frames decoded of 30 declared|frame \d+ is damaged"),
     (lambda d: _cut(tiny_files.noisy_video(d / "a.mkv", codec="libx264"), 0.5),
-     r"broken off: \d+ frames|frame \d+ is damaged|decoding fails"),
+     r"broken off: \d\.\d\d s decoded of 1\.20 s declared|frame \d+ is damaged|decoding fails"),
     (lambda d: _overwritten(tiny_files.noisy_video(d / "a.avi")), r"broken off: \d+ frames|frame \d+ is damaged|decoding fails after \d+"),
     (_glued, "frame 3 is 48x48, those before are 32x32"),
 ], ids=["missing", "folder", "empty", "garbage", "audio", "mp4 cut", "avi cut", "mkv cut", "overwritten", "changing size"])

@@ -9,10 +9,9 @@ import pytest
 import tiny_files
 import tiny_official
 
-from mppar_tf import options
 from mppar_tf.data import records, schema, vocabularies
 from mppar_tf.protocols.benchmarks import BENCHMARKS
-from tfrecord_tools import assemble
+from tfrecord_tools import assemble, options
 from tfrecord_tools.plan import PlanError
 from tfrecord_tools.readers import vispr
 from tfrecord_tools.source import Tree

@@ -45,7 +45,8 @@ def settings(options: Any) -> dict[str, dict[str, Any]]:
   """Everything that decides the records but the source itself, for each dataset folder."""
   return {options.name: {
       "reader": "folder", "jpeg_quality": options.jpeg_quality, "frame_height": options.frame_height, "frame_width": options.frame_width,
-      "resize": options.resize, "closed_set_identity": options.closed_set_identity, "shard_records": options.shard_records}}
+      "resize": options.resize, "closed_set_identity": options.closed_set_identity, "undeclared_length": options.undeclared_length,
+      "shard_records": options.shard_records}}
 
 
 def plan(options: Any) -> list[Plan]:
@@ -70,7 +71,7 @@ def plan(options: Any) -> list[Plan]:
   items: dict[str, list[Item]] = {split: [] for split in SPLITS}
   for row in table.rows:
     action = classes.index(row.action) if row.action else -1
-    items[row.split].append(Item(row.file, (str(root / row.file), row, action, storage)))
+    items[row.split].append(Item(row.file, (str(root / row.file), row, action, storage, options.undeclared_length)))
   chosen = settings(options)[options.name]
   return [Plan(options.name, table.kind, {split: mixed(listed) for split, listed in items.items()},
                make_video if table.kind == "video" else make_image, classes, table.attributes, subjects, options.closed_set_identity,
@@ -80,15 +81,15 @@ def plan(options: Any) -> list[Plan]:
 
 def make_video(work: tuple) -> dict[str, Any]:
   """One video's record; runs in a worker."""
-  path, row, action, storage = work
-  footage = video.decode(path, storage.jpeg)
+  path, row, action, storage, undeclared_length = work
+  footage = video.decode(path, storage.jpeg, undeclared_length=undeclared_length)
   return {"id": row.file, "frames": footage.frames, "fps": footage.frames_per_second, "action": action, "labels": dict(row.labels),
           "subject": row.subject, "group": row.group}
 
 
 def make_image(work: tuple) -> dict[str, Any]:
   """One image's record; runs in a worker."""
-  path, row, action, storage = work
+  path, row, action, storage, _ = work
   pixels = storage.jpeg(still.decode(path))
   return {"id": row.file, "pixels": pixels, "action": action, "labels": dict(row.labels), "subject": row.subject, "group": row.group}
 

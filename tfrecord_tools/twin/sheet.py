@@ -10,8 +10,8 @@ from typing import Iterator, Sequence
 
 import numpy as np
 
-from mppar_tf import flagfiles, options
-from tfrecord_tools import sheet
+from mppar_tf import flagfiles
+from tfrecord_tools import options, sheet
 from tfrecord_tools.twin import dataset
 from tfrecord_tools.twin.labels import grouping
 from tfrecord_tools.twin.render import Take, render

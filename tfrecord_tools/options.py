@@ -1,0 +1,155 @@
+"""Every flag of the programs that make and look at records, declared once; those shared with the other programs are of mppar_tf.options.
+
+Programs read them in `main` alone. Choices are looked up when flags are declared, so that importing this room imports no reader.
+"""
+
+import dataclasses
+
+from mppar_tf.flagfiles import OptionError, option
+from mppar_tf.options import SourceOptions, StorageOptions, table_keys
+
+RESIZES = table_keys("tfrecord_tools.readers.still", "RESIZES")
+TWIN_GROUPINGS = table_keys("tfrecord_tools.twin.labels", "GROUPINGS")
+
+
+@dataclasses.dataclass(frozen=True)
+class SheetOptions:
+  """A contact sheet."""
+  sheet: str | None = option(None, "Path of a contact sheet (PNG) to draw.")
+  sheet_records: int = option(8, "Records of each split on a contact sheet.", low=1)
+
+  def __post_init__(self):
+    if self.sheet is not None and not self.sheet.endswith(".png"):
+      raise OptionError(f"--sheet: {self.sheet!r} does not end in .png")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractOptions:
+  """One record as a video file."""
+  video: str | None = option(None, "Path of the video to write (.mp4).")
+  split: str = option("test", "Split that holds the record.", choices=table_keys("mppar_tf.data.records", "SPLITS"))
+  index: int = option(0, "The record's place in its split, in storage order.", low=0)
+  enlarge: int = option(1, "Each stored pixel becomes a square of this many pixels on a side.", low=1, high=64)
+
+  def __post_init__(self):
+    if self.video is None or not self.video.endswith(".mp4"):
+      raise OptionError(f"--video={self.video or ''}: the path of the video to write is needed, ending in .mp4")
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildOptions(SheetOptions, StorageOptions):
+  """How records are built, whatever the dataset."""
+  workers: int = option(0, "Processes that decode and compress (0: one for each core).", low=0)
+  allow_errors: int = option(0, "Bad items of the source that may be left out (each is listed); one more, and the build fails.", low=0)
+  jpeg_quality: int = option(95, "JPEG quality of stored frames.", low=1, high=100)
+  split_seed: int = option(0, "Seed of the splits that a reader cuts itself.", low=0)
+  shard_records: int = option(0, "Records of one shard (0: the reader's choice); a killed build redoes one shard at most.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredFrameOptions(BuildOptions):
+  """The size of stored frames."""
+  frame_height: int = option(120, "Stored height in pixels; 0 with --frame_width=0 keeps each file's own size.", low=0)
+  frame_width: int = option(160, "Stored width in pixels.", low=0)
+  resize: str = option("stretch", "How a frame is brought to the stored size: stretched, cut, or between black bars.", choices=RESIZES)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if bool(self.frame_height) != bool(self.frame_width):
+      raise OptionError(f"--frame_height={self.frame_height} --frame_width={self.frame_width}: give both or neither (0)")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions(StoredFrameOptions):
+  """Your own videos or images (dataset `folder`)."""
+  csv: str | None = option(
+      None, "Table: columns file, split; perhaps action, subject, group; any other is an attribute (1, 0, empty = NA).")
+  root: str | None = option(None, "Folder under which the table's files lie.")
+  name: str | None = option(None, "The dataset's name: its records go to data_dir/name.")
+  closed_set_identity: bool = option(False, "The same subjects stand in every split by definition: identity is the privacy label.")
+  undeclared_length: bool = option(False, "Take videos whose container declares no length (MPEG-TS, recordings never closed), "
+                                   "though whether one broke off cannot be told.")
+  licence: str = option("not stated", "Licence of the source, kept in the manifest.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TwinOptions:
+  """The embedded benchmark, rendered (dataset `twin`)."""
+  twin_seed: int = option(0, "Seed of the whole benchmark; another one is another benchmark of the same kind.", low=0)
+  twin_size: int = option(32, "Height and width of a frame in pixels.", low=16)
+  twin_frames: int = option(8, "Frames of a clip.", low=1)
+  twin_grouping: str = option("vispr", "Which attributes are annotated: those of UCF101-VISPR or of HMDB51-VISPR.", choices=TWIN_GROUPINGS)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwinBuildOptions(BuildOptions, TwinOptions):
+  """The embedded benchmark's records (dataset `twin`)."""
+  twin_share: float = option(1.0, "Share of each split's samples that is rendered, from the first on; less than 1 for quick trials.",
+                             low=0.001, high=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationOptions:
+  """Validation where a dataset has none of its own."""
+  validation_share: float = option(
+      0.2, "Share of the official training clips (of its people or sets, where those divide it) that become validation.", low=0.0, high=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class IxmasOptions(BuildOptions, ValidationOptions, SourceOptions):
+  """IXMAS clips (dataset `ixmas`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UtkfaceOptions(BuildOptions, SourceOptions):
+  """UTKFace faces (dataset `utkface`)."""
+  size: int = option(64, "Height and width of stored images in pixels, by area averages; 0 keeps each file's own size.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfficialSourceOptions(StoredFrameOptions, SourceOptions):
+  """A dataset as its authors distribute it, unpacked or as .zip, .tar(.gz) or .rar (datasets `vispr`, `pa_hmdb51` have no other flags)."""
+  annotations: str | None = option(None, "Folder or archive of the official lists or labels; none: they lie below --source.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OfficialSplitOptions:
+  """Which official split, and what of its training part becomes validation."""
+  official_split: int = option(1, "Number of the official split: 1, 2 or 3.", low=1, high=3)
+  validation_groups: float = option(0.1, "Share of the training videos that becomes validation, by recordings.", low=0.0, high=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ucf101Options(OfficialSourceOptions, OfficialSplitOptions):
+  """UCF101 (dataset `ucf101`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hmdb51Options(OfficialSourceOptions, OfficialSplitOptions):
+  """HMDB51 (dataset `hmdb51`)."""
+  without_pa_hmdb51: str | None = option(None, "Folder or archive of PA-HMDB51's labels: all videos but its own train, none tests.")
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.without_pa_hmdb51 and self.official_split != 1:
+      raise OptionError(f"--official_split={self.official_split}: with --without_pa_hmdb51 all videos but those train, whatever the split")
+
+
+@dataclasses.dataclass(frozen=True)
+class SbuOptions(StoredFrameOptions, ValidationOptions, SourceOptions):
+  """SBU Kinect Interaction (dataset `sbu`)."""
+  sbu_split: str = option("pairs", "By clip, with every pair of actors on both sides (identity), or one of the official folds (actions).",
+                          choices=table_keys("tfrecord_tools.readers.sbu", "SPLITS"))
+
+
+@dataclasses.dataclass(frozen=True)
+class KthOptions(StoredFrameOptions, SourceOptions):
+  """KTH actions (dataset `kth`)."""
+  kth_split: str = option("subjects", "The official split of the people, or by recording, with everybody on both sides (identity).",
+                          choices=table_keys("tfrecord_tools.readers.kth", "SPLITS"))
+
+
+@dataclasses.dataclass(frozen=True)
+class IpnOptions(StoredFrameOptions, ValidationOptions, SourceOptions):
+  """IPN Hand gestures (dataset `ipn`)."""
+  non_gestures: bool = option(False, "The time between gestures as one more class, D0X.")
