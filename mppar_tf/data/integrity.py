@@ -129,6 +129,7 @@ def scan(path: str, bodies: bool = True) -> Iterator[Found]:
   Yields:
     Found: `serialized` is None where the record cannot be cut out of the file.
   """
+  size = tf.io.gfile.stat(path).length
   with tf.io.gfile.GFile(path, "rb") as file:
     number = 0
     while head := file.read(_HEAD.size):
@@ -139,7 +140,8 @@ def scan(path: str, bodies: bool = True) -> Iterator[Found]:
       if masked_crc32c(head[:8]) != checksum:
         yield Found(number, None, "damaged length; nothing after it can be found")
         return
-      body, tail = file.read(length), file.read(_TAIL.size)
+      # Whoever asks for more than there is gets a buffer of that size all the same.
+      body, tail = file.read(min(length, size)), file.read(_TAIL.size)
       if len(body) < length or len(tail) < _TAIL.size:
         yield Found(number, None, f"the file ends after {len(body)} of its {length} bytes")
         return

@@ -87,6 +87,9 @@ def open_split(folder: str, split: str, *, on_corrupt: str = "fail", check: str 
     raise RecordsError(f"{folder}: split {split!r} is not one of {', '.join(manifest.splits)}")
   shards = manifest.splits[split]
   counts = tuple(shard.records for shard in shards)
+  accounted = sum(counts) + sum(len(shard.skipped) for shard in shards)
+  if accounted != manifest.items.get(split):
+    raise RecordsError(f"{manifest_path(folder)}: {split}: {manifest.items.get(split)} sources, but {accounted} records and skipped ones")
   if not sum(counts):
     raise RecordsError(f"{folder}: split {split!r} holds no records")
   _check_policy(on_corrupt)
@@ -215,7 +218,7 @@ def _column(split: Split, key: str, attributes: tuple[str, ...] = ()) -> np.ndar
         column = np.full((split.total,) + values.shape[1:], NOT_ANNOTATED, values.dtype)
       column[index] = values
   except tf.errors.OpError as error:
-    raise RecordsError(explain(error)) from None
+    raise RecordsError(f"{split.folder}: {explain(error)}") from None
   return _fixed(column)
 
 

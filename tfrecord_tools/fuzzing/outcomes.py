@@ -38,10 +38,8 @@ class Target(NamedTuple):
 
 
 def error(told: Exception | str, *names: str) -> Outcome:
-  """ERROR, if it is one line that holds one of `names`."""
-  words = str(told)
-  if len(words.splitlines()) != 1:
-    return Outcome(EXCEPTION, f"an error of {len(words.splitlines())} lines: {words!r}")
+  """ERROR, if it holds one of `names`."""
+  words = " ".join(str(told).split())  # as programs print it
   if not any(name in words for name in names):
     return Outcome(EXCEPTION, f"an error that names none of {', '.join(names)}: {words}")
   return Outcome(ERROR, words)
