@@ -163,7 +163,7 @@ class FuzzOptions:
                                          choices=table_keys("tfrecord_tools.fuzz", "TARGETS"))
   fuzz_case: int = option(-1, "One case alone, of each target (-1: all).", low=-1)
   fuzz_failures: str = option("fuzz_failures", "Folder that the inputs of failing cases are kept in.")
-  fuzz_seconds: float = option(30.0, "Seconds that one case may take.", low=0.1)
+  fuzz_seconds: float = option(60.0, "Seconds that one case may take.", low=0.1)
   fuzz_megabytes: int = option(1024, "Megabytes by which one case may raise its process's peak of memory.", low=1)
   seed: int = option(0, "Seed of the changes.", low=0)
 

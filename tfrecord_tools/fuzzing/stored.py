@@ -204,6 +204,8 @@ def _read_all(sound: Sound, told: list[str]) -> Outcome:
       if sorted(got) == sorted(wanted):
         return Outcome(outcomes.OTHER, f"{split}: another order")
       return Outcome(outcomes.LOSS, f"{split}: {len(got)} records read of {len(wanted)}; verify: {told[:3]}")
+    if split != "train":  # each column reads the split once more
+      continue
     columns = (records.actions(opened), records.subjects(opened), records.ids(opened), opened.smallest_frame,
                records.labels(opened, opened.manifest.attributes) if opened.manifest.attributes else wanted)
     if any(len(column) != len(wanted) for column in (columns[0], columns[1], columns[2], columns[4])):

@@ -224,16 +224,17 @@ def _declared_end(stream: av.video.stream.VideoStream, is_mp4: bool) -> float:
 def _lacks_last_fragment(path: pathlib.Path) -> bool:
   """Whether an mp4 is written in fragments without the list of them that ends such a file: FFmpeg then takes what is there for all."""
   fragmented, kind = False, b""
+  end = path.stat().st_size  # a damaged size may lead beyond it, and beyond every number that a file system takes
   with open(path, "rb") as file:
     while len(header := file.read(8)) == 8:
       start, (size, kind) = file.tell() - 8, struct.unpack(">I4s", header)
       if size == 1:
         size = int.from_bytes(file.read(8), "big")
       if kind == b"moov":
-        fragmented = b"mvex" in file.read(size)
+        fragmented = b"mvex" in file.read(min(size, end))
       if size < 8:  # 0: to the end of the file
         break
-      file.seek(start + size)
+      file.seek(min(start + size, end))
   return fragmented and kind != b"mfra"
 
 
