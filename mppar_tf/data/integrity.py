@@ -150,6 +150,21 @@ def scan(path: str, bodies: bool = True) -> Iterator[Found]:
       number += 1
 
 
+def framed(path: str, most: int) -> int:
+  """How many records, at most `most`, lie whole within the file by their lengths, up to the first damaged length. Reads no body."""
+  size, number, place = tf.io.gfile.stat(path).length, 0, 0
+  with tf.io.gfile.GFile(path, "rb") as file:
+    while number < most and place + _HEAD.size <= size:
+      file.seek(place)
+      head = file.read(_HEAD.size)
+      length, checksum = _HEAD.unpack(head)
+      place += _HEAD.size + length + _TAIL.size
+      if masked_crc32c(head[:8]) != checksum or place > size:
+        break
+      number += 1
+  return number
+
+
 def _crc32c_table() -> tuple[int, ...]:
   def entry(value: int) -> int:
     for _ in range(8):

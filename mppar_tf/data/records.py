@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from mppar_tf.data import remote
-from mppar_tf.data.integrity import damaged, scan, verify
+from mppar_tf.data.integrity import damaged, framed, scan, verify
 from mppar_tf.data.manifest import SPLITS, Manifest, Shard, manifest_exists, manifest_path, read_manifest, shard_name, write_manifest
 from mppar_tf.data.schema import SCHEMA_VERSION, RecordsError, parse_context
 from mppar_tf.data.writing import DatasetWriter, Skipped, write_shard
@@ -131,6 +131,8 @@ def tolerant(split: Split, suspects: Container[str] | None = None) -> Split:
 
 
 def _readable(file: str, count: int) -> int:
+  if not remote.is_remote(file):
+    count = framed(file, count)  # TensorFlow asks for as much memory as a length says, and crashes where it gets none
   stream = tf.data.TFRecordDataset(file).ignore_errors().take(count)
   return int(stream.reduce(np.int64(0), lambda total, _: total + 1))
 
