@@ -68,6 +68,13 @@ class _Member(tarfile.TarInfo):
       raise tarfile.ReadError(f"damaged or cut at byte {opened.offset}: {error}") from error
 
 
+def _is_tar(path: str) -> bool:
+  try:
+    return tarfile.is_tarfile(path)
+  except (EOFError, zlib.error, lzma.LZMAError):  # cut or damaged within its first entry
+    return False
+
+
 def _tar(path: str) -> Iterator[Entry]:
   with open(path, "rb") as file:
     head = file.read(8)
@@ -87,7 +94,7 @@ def _tar(path: str) -> Iterator[Entry]:
 FORMATS = {
     "rar": Format(rar.is_rar, rar.entries),
     "zip": Format(zipfile.is_zipfile, _zip),
-    "tar": Format(tarfile.is_tarfile, _tar),
+    "tar": Format(_is_tar, _tar),
 }
 # What the libraries raise on damaged or encrypted archives; OSError is the disk's.
 DAMAGE = (ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, MemoryError)

@@ -47,6 +47,8 @@ def _verdict(folder: str, shard: Shard, checksums: bool) -> str | None:
     return f"{'empty' if not size else f'{size} bytes'} where the manifest says {shard.bytes} bytes"
   if checksums and sha256_of(path) != shard.sha256:
     return "its SHA-256 is not the manifest's"
+  if not checksums and not remote.is_remote(path) and (whole := framed(path, shard.records)) < shard.records:
+    return f"record {whole} (counted from 0) has a damaged length"
   return None
 
 

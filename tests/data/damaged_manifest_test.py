@@ -37,8 +37,10 @@ def of_shard(key, value):
 
 @pytest.mark.parametrize("change, word", [
     (drop_a_shard, "where train-00000-of-00001.tfrecord belongs"), (exchange_splits, "where validation-00000-of-00001.tfrecord belongs"),
-    (of_shard("file", 1.0), "texts are needed"), (of_shard("file", "../x"), "belongs"), (of_shard("subjects", [{"x": 1}]), "texts are needed"),
-    (of_shard("subjects", "anna"), "texts are needed"), (of_shard("records", "3"), "records is '3'"), (of_shard("records", -1), "records is -1"),
+    (of_shard("file", 1.0), "texts are needed"), (of_shard("file", "../x"), "belongs"),
+    (of_shard("subjects", [{"x": 1}]), "texts are needed"),
+    (of_shard("subjects", "anna"), "texts are needed"), (of_shard("records", "3"), "records is '3'"),
+    (of_shard("records", -1), "records is -1"),
     (of_shard("records", 1 << 40), "records in"), (of_shard("bytes", True), "bytes is True"), (of_shard("height", None), "height is None"),
     (lambda fields: fields.update(classes="walk"), "texts are needed"), (lambda fields: fields.update(attributes=[1]), "texts are needed"),
     (lambda fields: fields.update(dataset=7), "texts are needed"), (lambda fields: fields.update(items=[]), "AttributeError"),
@@ -88,6 +90,8 @@ def test_a_length_beyond_the_file_ends_its_shard_where_damage_is_tolerated(sound
   shard.write_bytes(data[:first] + head + struct.pack("<I", integrity.masked_crc32c(head)) + data[first + 12:])
   opened = records.open_split(path, "test", on_corrupt="skip_shard_remainder")
   assert opened.lost == {shard.name: 1}
+  with pytest.raises(records.RecordsError, match=shard.name + r".*record 1 \(counted from 0\) has a damaged length"):
+    records.open_split(path, "test", check="size")
   assert [data for _, data in records.read(opened, "skip_shard_remainder").as_numpy_iterator()] == sound.records["test"][:1]
 
 

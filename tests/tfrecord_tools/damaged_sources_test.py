@@ -1,8 +1,10 @@
 """Sources that the fuzz program found to be read short, or to end in an exception that nobody foresaw."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import struct
 import tarfile
 import zipfile
@@ -65,6 +67,14 @@ def test_the_checksum_of_a_tar_gz_is_compared(tmp_path, place):
   data = bytearray(gzip.compress(tar()))
   data[place] ^= 1  # the last eight bytes are the checksum and the length
   assert "cannot be read" in refused(tmp_path, "x.tar.gz", bytes(data))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_tar_cut_within_its_first_entry_is_none(tmp_path, compress):
+  data = compress(tar())
+  for end in range(1, 60, 7):
+    (tmp_path / "x").write_bytes(data[:end])
+    assert archives.format_of(tmp_path / "x") is None
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bytes])

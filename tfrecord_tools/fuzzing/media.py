@@ -14,7 +14,8 @@ from tfrecord_tools.readers import video
 FRAMES, HEIGHT, WIDTH, RATE = 20, 48, 64, 25
 FILES: dict[str, tuple[str, Mapping[str, str]]] = {  # name -> codec, options of the container
     "h264.mp4": ("libx264", {}), "fragments.mp4": ("libx264", {"movflags": "frag_keyframe+empty_moov"}), "h264.mkv": ("libx264", {}),
-    "mpeg4.avi": ("mpeg4", {}), "h264.avi": ("libx264", {}), "mpeg4.mkv": ("mpeg4", {}), "mjpeg.mov": ("mjpeg", {}), "mpeg4.mp4": ("mpeg4", {})}
+    "mpeg4.avi": ("mpeg4", {}), "h264.avi": ("libx264", {}), "mpeg4.mkv": ("mpeg4", {}), "mjpeg.mov": ("mjpeg", {}),
+    "mpeg4.mp4": ("mpeg4", {})}
 # What `video.decode` tolerates by its own words: old AVI files lack a frame or two; ends in time may round by a tick.
 TOLERATED = max(video.MISSING_FRAMES, int(video.MISSING_SHARE * FRAMES))
 

@@ -7,12 +7,14 @@ from typing import Any, Callable
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
 LONGEST_BLOCK = 512  # bytes
 # What tables trip over: quotes, numbers that are none or too large, names that lead elsewhere, other encodings, ends of lines.
-TOKENS = ("", " ", ",", ";", "\t", '"', '""', "'", "\n", "\r", "\r\n", "\x00", "\x1a", "\x0b", "\u2028", "\ufeff", "\u00b2", "\u0663", "-1", "0",
-          "00", "1", "2", "7", "1e9", "1e999", "nan", "99999999", "999999999999", str(1 << 64), "9" * 5000, "..", "../..", "/", "/etc/passwd",
-          "\\", "C:\\x", ".", "~", "a" * 300, "a" * 200_000, "_" * 20_000, "\u00e9", "e\u0301", "\U0001f600", "{", "}", "[", "]", "[" * 100_000,
-          "null", "true", "NaN", "\\ud800", '"\\ud800"', "*missing*", "frames", "train", "test", "%", "%s", "http://x/y", "://[")
-VALUES = (None, True, False, -1, 0, 1, 7, 1.0, 1e300, float("nan"), 1 << 31, 1 << 40, 1 << 63, 1 << 70, "", "x", "1", "../x", "a\x00b", "\ud800",
-          "a" * 300, "http://x/y", "://[", [], {}, ["x"], [[]], {"x": 1}, [None], "train", "video", "image")
+TOKENS = (
+    "", " ", ",", ";", "\t", '"', '""', "'", "\n", "\r", "\r\n", "\x00", "\x1a", "\x0b", "\u2028", "\ufeff", "\u00b2", "\u0663", "-1",
+    "0", "00", "1", "2", "7", "1e9", "1e999", "nan", "99999999", "999999999999", str(1 << 64), "9" * 5000, "..", "../..", "/",
+    "/etc/passwd", "\\", "C:\\x", ".", "~", "a" * 300, "a" * 200_000, "_" * 20_000, "\u00e9", "e\u0301", "\U0001f600", "{", "}", "[", "]",
+    "[" * 100_000, "null", "true", "NaN", "\\ud800", '"\\ud800"', "*missing*", "frames", "train", "test", "%", "%s", "http://x/y", "://[")
+VALUES = (
+    None, True, False, -1, 0, 1, 7, 1.0, 1e300, float("nan"), 1 << 31, 1 << 40, 1 << 63, 1 << 70, "", "x", "1", "../x", "a\x00b",
+    "\ud800", "a" * 300, "http://x/y", "://[", [], {}, ["x"], [[]], {"x": 1}, [None], "train", "video", "image")
 
 
 # ---- bytes ----

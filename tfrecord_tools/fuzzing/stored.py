@@ -34,7 +34,8 @@ def _write(folder: pathlib.Path, kind: str) -> Sound:
     writer.write_split(split, [f"{split} {number}" for number in range(count)], lambda name: _item(name, kind),
                        shards=2 if split == "train" else 1, progress=False)
   manifest = writer.finish()
-  read = {split: [data for _, data in records.read(records.open_split(str(folder), split)).as_numpy_iterator()] for split in manifest.splits}
+  read = {split: [data for _, data in records.read(records.open_split(str(folder), split)).as_numpy_iterator()]
+          for split in manifest.splits}
   return Sound(folder, {path.name: path.read_bytes() for path in sorted(folder.iterdir())}, read)
 
 

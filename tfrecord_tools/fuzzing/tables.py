@@ -70,20 +70,22 @@ def ixmas_case() -> Case:
 
 def ucf101_case() -> Case:
   classes = ("Archery", "HandstandPushups", "Typing")
-  names = {group: [f"{action}/v_{action.replace('Handstand', 'HandStand')}_g{group:02}_c01.avi" for action in classes] for group in range(1, 6)}
+  names = {group: [f"{action}/v_{action.replace('Handstand', 'HandStand')}_g{group:02}_c01.avi" for action in classes]
+           for group in range(1, 6)}
   lists = {"classInd.txt": "".join(f"{number} {action}\r\n" for number, action in enumerate(classes, 1)).encode(),
            "trainlist01.txt": "".join(f"{name} {1 + at}\r\n" for group in (2, 3, 4, 5) for at, name in enumerate(names[group])).encode(),
            "testlist01.txt": "".join(f"{name}\r\n" for name in names[1]).encode()}
   files = {f"UCF-101/{name}": STAND_IN for listed in names.values() for name in listed}
-  return Case("ucf101", files | {f"ucfTrainTestlist/{name}": text for name, text in lists.items()}, [f"ucfTrainTestlist/{name}" for name in lists],
-              {"source": "."}, lambda texts: sum(len(_lines(text)) for name, text in texts.items() if "classInd" not in name))
+  tables = {f"ucfTrainTestlist/{name}": text for name, text in lists.items()}
+  return Case("ucf101", files | tables, list(tables), {"source": "."},
+              lambda texts: sum(len(_lines(text)) for name, text in texts.items() if "classInd" not in name))
 
 
 def _hmdb51_files() -> dict[str, bytes]:
   files = {}
   for action in ("ride_bike", "wave"):
-    flags = {f"{video}_{action}_u_cm_np1_fr_med_{number}.avi": flag for video, flag in (("Film_1", 1), ("Tour_(2)", 1), ("Pier", 1), ("Sea", 2),
-                                                                                      ("Hut", 0)) for number in range(2)}
+    videos = {"Film_1": 1, "Tour_(2)": 1, "Pier": 1, "Sea": 2, "Hut": 0}
+    flags = {f"{video}_{action}_u_cm_np1_fr_med_{number}.avi": flag for video, flag in videos.items() for number in range(2)}
     files |= {f"hmdb51_org/{action}/{name}": STAND_IN for name in flags}
     files[f"splits/{action}_test_split1.txt"] = "".join(f"{name} {flag} \n" for name, flag in flags.items()).encode()
   return files
@@ -142,10 +144,13 @@ def kth_case() -> Case:
 
 
 def ipn_case() -> Case:
-  videos = {"Annot_TrainList.txt": [f"1CM{who}_{who}_R_#2{take}{who}" for who in (1, 2, 3) for take in (0, 1)], "Annot_TestList.txt": ["4CW9_1_L_#77"]}
-  files = {f"frames/{video}/{video}_{number:06d}.jpg": STAND_IN for listed in videos.values() for video in listed for number in range(1, 10)}
+  videos = {"Annot_TrainList.txt": [f"1CM{who}_{who}_R_#2{take}{who}" for who in (1, 2, 3) for take in (0, 1)],
+            "Annot_TestList.txt": ["4CW9_1_L_#77"]}
+  gestures = ("D0X,1,1,2,2", "B0A,2,3,5,3", "G11,14,6,9,4")
+  files = {f"frames/{video}/{video}_{number:06d}.jpg": STAND_IN
+           for listed in videos.values() for video in listed for number in range(1, 10)}
   for name, listed in videos.items():
-    files[f"annotations/{name}"] = "".join(f"{video},{rest}\n" for video in listed for rest in ("D0X,1,1,2,2", "B0A,2,3,5,3", "G11,14,6,9,4")).encode()
+    files[f"annotations/{name}"] = "".join(f"{video},{rest}\n" for video in listed for rest in gestures).encode()
   rows = [f"{video},10,{'W' if 'CW' in video else 'M'},Right" for listed in videos.values() for video in listed]
   files["annotations/metadata.csv"] = _csv("\ufeffVideo Name,Frames,Sex,Hand", rows)
   tables = [name for name in files if name.startswith("annotations")]
@@ -168,7 +173,10 @@ def prepare(folder: pathlib.Path) -> list[Sound]:
     for file, content in case.files.items():
       (root / file).parent.mkdir(parents=True, exist_ok=True)
       (root / file).write_bytes(content)
-    found.append(Sound(case, root, _items(_plan(case, root))))
+    plan = _plan(case, root)
+    if plan.problems:
+      raise ValueError(f"{name}: the sound input has a problem: {plan.problems[0]}")
+    found.append(Sound(case, root, _items(plan)))
   return found
 
 

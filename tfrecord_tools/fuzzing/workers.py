@@ -83,7 +83,8 @@ class Worker:
   def _start(self) -> None:
     context = multiprocessing.get_context("spawn")
     self._pipe, theirs = context.Pipe()
-    self._process = context.Process(target=_serve, args=(self._name, self._seed, self._limits.megabytes, str(self._place), theirs), daemon=True)
+    work = (self._name, self._seed, self._limits.megabytes, str(self._place), theirs)
+    self._process = context.Process(target=_serve, args=work, daemon=True)
     self._process.start()
     theirs.close()
     answer = self._answer(START_SECONDS)
