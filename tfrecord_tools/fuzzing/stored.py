@@ -109,9 +109,9 @@ def _reframed(rng: random.Random, data: bytes) -> bytes:
 
 
 def _length(value: int) -> bytes:
-  from mppar_tf.data import integrity
+  from mppar_tf.data import records
   packed = struct.pack("<Q", value)
-  return packed + struct.pack("<I", integrity.masked_crc32c(packed))
+  return packed + struct.pack("<I", records.masked_crc32c(packed))
 
 
 def _split_of(name: str) -> str:
