@@ -17,6 +17,7 @@ from tfrecord_tools.fuzzing import outcomes
 from tfrecord_tools.fuzzing.outcomes import Outcome, Target
 
 START_SECONDS = 120.0  # importing TensorFlow and making the sound inputs, on a busy machine
+GRACE_SECONDS = 2.0  # for a process to end by itself
 ADDRESS_SPACE = 4  # memory limits that a worker may map beyond what it has at its start, so that the machine itself stays usable
 
 
@@ -104,9 +105,10 @@ class Worker:
 
   def _stop(self) -> None:
     if self._process is not None:
+      self._pipe.close()  # which ends a process that listens
+      self._process.join(GRACE_SECONDS)
       self._process.kill()
       self._process.join()
-      self._pipe.close()
       self._process = None
 
 

@@ -13,6 +13,7 @@ declares. Every failure is an `Undecodable` whose one-line message says what is 
 | frames hidden by an edit list (trimmed on a phone) | the frames that a player shows |
 | interlaced lines, pixels that are not square | as coded |
 | mkv without its index (cues) | every frame: nothing is sought |
+| mkv, webm that begin late: their first clusters are damaged, or a cut kept its times | refused; remux it |
 | mp4 without its index (moov) | refused: FFmpeg cannot open it |
 | no frame; only sound, with or without a cover picture; no decoder for the codec | refused |
 | a cut or overwritten file | refused: fewer frames or less time than declared, or a damaged frame |
