@@ -23,8 +23,8 @@ from mppar_tf.types import NOT_ANNOTATED
 
 __all__ = [
     "SCHEMA_VERSION", "SPLITS", "DatasetWriter", "Manifest", "RecordsError", "Shard", "Skipped", "Split", "actions", "checked_attributes",
-    "explain", "ids", "labels", "manifest_exists", "manifest_path", "masked_crc32c", "open_split", "read", "read_manifest", "scan", "shard_name",
-    "subjects", "tolerant", "verify", "write_manifest", "write_shard"]
+    "explain", "ids", "labels", "manifest_exists", "manifest_path", "masked_crc32c", "open_split", "read", "read_manifest", "scan",
+    "shard_name", "subjects", "tolerant", "verify", "write_manifest", "write_shard"]
 
 ON_CORRUPT = ("fail", "skip_shard_remainder")
 CHECKS = ("size", "sha256")
