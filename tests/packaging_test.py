@@ -54,8 +54,8 @@ def test_the_lock_pins_every_dependency_within_its_range(lock, extras):
 
 
 # Where a module's name is not its distribution's.
-DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "cv2": "opencv-python-headless",
-                 "keras_cv": "keras-cv", "sklearn": "scikit-learn", "tensorflow_io": "tensorflow-io"}
+DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "apache_beam": "apache-beam",
+                 "cv2": "opencv-python-headless", "keras_cv": "keras-cv", "sklearn": "scikit-learn", "tensorflow_io": "tensorflow-io"}
 
 
 def third_party(sources: Iterable[pathlib.Path]) -> set[str]:

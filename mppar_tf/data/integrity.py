@@ -13,7 +13,7 @@ from typing import Iterator, NamedTuple, Sequence
 import tensorflow as tf
 
 from mppar_tf.data import remote
-from mppar_tf.data.manifest import JOURNAL, UNFINISHED, Manifest, Shard, read_manifest, sha256_of
+from mppar_tf.data.manifest import JOURNAL, SHARD_JOURNAL, UNFINISHED, Manifest, Shard, read_manifest, sha256_of
 from mppar_tf.data.schema import RecordsError, check
 from mppar_tf.progress import progress_bar
 
@@ -88,7 +88,8 @@ def _strangers(folder: str, known: set[str]) -> list[str]:
     return []
   names = sorted(tf.io.gfile.listdir(folder))
   return [f"{name}: a shard that the manifest does not name" for name in names if name.endswith(".tfrecord") and name not in known] + [
-      f"{name}: left over from a build that was interrupted" for name in names if name.endswith(UNFINISHED) or name == JOURNAL]
+      f"{name}: left over from a build that was interrupted" for name in names
+      if name.endswith((UNFINISHED, SHARD_JOURNAL)) or name == JOURNAL]
 
 
 def _shard_problems(folder: str, shard: Shard, manifest: Manifest, seen: dict[str, list[str]]) -> list[str]:

@@ -18,13 +18,13 @@ from mppar_tf.data import remote
 from mppar_tf.data.integrity import damaged, scan, verify
 from mppar_tf.data.manifest import SPLITS, Manifest, Shard, manifest_exists, manifest_path, read_manifest, shard_name, write_manifest
 from mppar_tf.data.schema import SCHEMA_VERSION, RecordsError, parse_context
-from mppar_tf.data.writing import DatasetWriter, Skipped, write_shard
+from mppar_tf.data.writing import DatasetWriter, ShardTask, Skipped, Workshop, write_shard
 from mppar_tf.types import NOT_ANNOTATED
 
 __all__ = [
-    "SCHEMA_VERSION", "SPLITS", "DatasetWriter", "Manifest", "RecordsError", "Shard", "Skipped", "Split", "actions", "checked_attributes",
-    "explain", "ids", "labels", "manifest_exists", "manifest_path", "open_split", "read", "read_manifest", "scan", "shard_name", "subjects",
-    "tolerant", "verify", "write_manifest", "write_shard"]
+    "SCHEMA_VERSION", "SPLITS", "DatasetWriter", "Manifest", "RecordsError", "Shard", "ShardTask", "Skipped", "Split", "Workshop",
+    "actions", "checked_attributes", "explain", "ids", "labels", "manifest_exists", "manifest_path", "open_split", "read", "read_manifest",
+    "scan", "shard_name", "subjects", "tolerant", "verify", "write_manifest", "write_shard"]
 
 ON_CORRUPT = ("fail", "skip_shard_remainder")
 CHECKS = ("size", "sha256")
