@@ -81,7 +81,6 @@ def read_manifest(folder: str) -> Manifest:
 
 def _stored(folder: str) -> bytes | None:
   path = manifest_path(folder)
-  remote.prepare(path)
   try:
     return remote.fetch(path) if remote.is_remote(path) else read_bytes(path)
   except tf.errors.NotFoundError:
