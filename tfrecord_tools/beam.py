@@ -4,6 +4,7 @@ A worker writes its shard and that shard's journal into the dataset's folder, an
 finished is found there again. Apache Beam is an extra, imported inside functions.
 """
 
+import importlib
 import logging
 import shlex
 from typing import Any, Callable, Sequence
@@ -30,8 +31,7 @@ def check(runner: str) -> None:
   if runner == LOCAL:
     return
   try:
-    from apache_beam.runners import runner as runners
-    runners.create_runner(RUNNERS[runner])
+    importlib.import_module("apache_beam.runners.dataflow.internal.apiclient" if runner == "DataflowRunner" else "apache_beam")
   except ImportError as error:
     wanted = "apache-beam[gcp]" if runner == "DataflowRunner" else "apache-beam"
     raise PlanError(f"--runner={runner} needs Apache Beam: pip install -c constraints.txt '{wanted}' ({error})") from None

@@ -129,7 +129,10 @@ def build(dataset: str, chosen: Any) -> int:
   try:
     beam.check(chosen.runner)
     sources = {flag: getattr(chosen, flag) for flag in SOURCES if hasattr(chosen, flag)}
-    if any(source and archives.format_of(source) for source in sources.values()):
+    packed = [source for source in sources.values() if source and archives.format_of(source)]
+    if packed and "://" in chosen.data_dir and chosen.runner not in (beam.LOCAL, "DirectRunner"):
+      raise PlanError(f"{packed[0]}: workers of --runner={chosen.runner} cannot see what this machine unpacks; give the unpacked folder")
+    if packed:
       with assemble.lock(chosen.data_dir, f"{dataset}.unpacked"):
         place = os.path.join(tempfile.gettempdir() if "://" in chosen.data_dir else chosen.data_dir, UNPACKED, dataset)
         _build_folders(dataset, dataclasses.replace(chosen, **archives.as_folders(sources, place)))

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -90,6 +91,14 @@ def test_without_beam_one_line_tells_what_to_install(tmp_path, monkeypatch, caps
   told = capsys.readouterr().err
   assert told.count("\n") == 1 and "pip install" in told
   assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_that_distant_workers_cannot_see_is_refused(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(beam, "check", lambda runner: None)
+  shutil.make_archive(str(tmp_path / "UCF101"), "zip", ROOT, "configs")
+  where = [f"--source={tmp_path / 'UCF101.zip'}", "--annotations=lists", "--data_dir=gs://bucket/records"]
+  assert build.main(["ucf101", *where, "--runner=DataflowRunner"]) == 2
+  assert "UCF101.zip: workers of --runner=DataflowRunner cannot see what this machine unpacks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags, told", [
