@@ -101,22 +101,57 @@ def test_audio_and_metadata_are_dropped_and_odd_sizes_stay(model, place):
   assert [p.shape for _, p in footage.read_video(place / "out" / "odd.mp4")] == [(33, 47, 3)] * 3
 
 
-def test_a_turned_video_is_put_upright(place):
-  picture = np.full((*footage.SIZE, 3), 30, np.uint8)
-  picture[:16, :16] = 220  # top left
-  video = footage.make_video(place / "in.mp4", [picture] * 2)
+ONE = 1 << 16
+TURNS = {  # a, b, c, d of the display matrix (x' = a x + c y, y' = b x + d y) -> where the top left comes to lie, and the shape
+    "quarter": ((0, ONE, -ONE, 0), (slice(16), slice(-16, None)), (64, 48, 3)),
+    "three quarters": ((0, -ONE, ONE, 0), (slice(-16, None), slice(16)), (64, 48, 3)),
+    "half": ((-ONE, 0, 0, -ONE), (slice(-16, None), slice(-16, None)), (48, 64, 3)),
+    "mirrored": ((-ONE, 0, 0, ONE), (slice(16), slice(-16, None)), (48, 64, 3)),
+    "upside down": ((ONE, 0, 0, -ONE), (slice(-16, None), slice(16)), (48, 64, 3)),
+    "transposed": ((0, ONE, ONE, 0), (slice(16), slice(16)), (64, 48, 3))}
+
+
+def _with_matrix(video, matrix):
   content = bytearray(video.read_bytes())
   start = content.index(b"tkhd") + 4 + 40  # version and flags 4, times and ids 20, reserved 8, layer to reserved 8, then the matrix
   assert struct.unpack_from(">9i", content, start) == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-  # A quarter clockwise, as phones write it.
-  struct.pack_into(">9i", content, start, 0, 65536, 0, -65536, 0, 0, footage.SIZE[0] << 16, 0, 1 << 30)
+  a, b, c, d = matrix
+  struct.pack_into(">9i", content, start, a, b, 0, c, d, 0, 0, 0, 1 << 30)
   video.write_bytes(content)
-  source = sources.find(str(video))
+  return video
+
+
+@pytest.mark.parametrize("how", TURNS)
+def test_a_turned_or_mirrored_video_is_put_upright(place, how):
+  picture = np.full((*footage.SIZE, 3), 30, np.uint8)
+  picture[:16, :16] = 220  # top left
+  matrix, (rows, columns), shape = TURNS[how]
+  source = sources.find(str(_with_matrix(footage.make_video(place / "in.mp4", [picture] * 2), matrix)))
   source.open()
   frame = next(source.frames())
   source.close()
-  assert frame.pixels.shape == (64, 48, 3)
-  assert frame.pixels[:16, -16:].mean() > 200 and frame.pixels[-16:, :].mean() < 60  # top right now
+  assert frame.pixels.shape == shape and frame.pixels[rows, columns].mean() > 200
+  frame.pixels[rows, columns] = 0
+  assert frame.pixels.mean() < 40
+
+
+def test_a_video_turned_by_an_odd_angle_leaves_nothing(model, place, capsys):
+  video = _with_matrix(footage.make_video(place / "in.mp4", tiny_exports.pictures(3, *footage.SIZE)), (46341, 46341, -46341, 46341))
+  assert camera.run(footage.chosen(model, video, place / "out" / "x.mp4")) != 0
+  assert "degrees" in capsys.readouterr().err and list((place / "out").iterdir()) == []
+
+
+def test_a_title_in_an_old_encoding_is_no_matter(place):
+  video = footage.make_video(place / "in.mkv", tiny_exports.pictures(3, *footage.SIZE))
+  content = video.read_bytes()
+  assert b"birthday of Anna" in content
+  video.write_bytes(content.replace(b"birthday of Anna", "birthday of An\u00e9a".encode("latin-1")))
+  with pytest.raises(UnicodeDecodeError):
+    av.open(str(video))
+  source = sources.find(str(video))
+  source.open()
+  assert len(list(source.frames())) == 3
+  source.close()
 
 
 def test_times_of_a_container_that_has_none_increase(place):

@@ -6,7 +6,11 @@ content that grows beyond LARGEST_RATIO times the archive, or beyond the free di
 Archives inside the archive are unpacked too, one level deep (HMDB51 is a .rar of 51 .rar).
 """
 
+import bz2
+import errno
+import gzip
 import hashlib
+import lzma
 import os
 import pathlib
 import shutil
@@ -51,18 +55,51 @@ def _zip(path: str) -> Iterator[Entry]:
         yield Entry(info.filename, plain)
 
 
+class _Member(tarfile.TarInfo):
+  """An entry of a tar. The library takes a damaged or cut header for the end of the archive, and the rest would be lost in silence."""
+
+  @classmethod
+  def fromtarfile(cls, opened: tarfile.TarFile) -> tarfile.TarInfo:
+    try:
+      return super().fromtarfile(opened)
+    except tarfile.EOFHeaderError:
+      raise
+    except tarfile.HeaderError as error:
+      raise tarfile.ReadError(f"damaged or cut at byte {opened.offset}: {error}") from error
+
+
+def _is_tar(path: str) -> bool:
+  try:
+    return tarfile.is_tarfile(path)
+  except (EOFError, zlib.error, lzma.LZMAError):  # cut or damaged within its first entry
+    return False
+
+
 def _tar(path: str) -> Iterator[Entry]:
-  with tarfile.open(path, "r|*") as opened:
+  with open(path, "rb") as file:
+    head = file.read(8)
+  # The library's own stream of a .tar.gz compares no checksum; that of the whole file is compared at its end.
+  opener = next((opener for magic, opener in COMPRESSIONS.items() if head.startswith(magic)), open)
+  with opener(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as opened:
     yield from rar.tar_entries(opened)
+    for _ in range(SLACK // BLOCK):
+      padding = opened.fileobj.read(BLOCK)
+      if padding.strip(b"\0"):
+        raise tarfile.ReadError("content behind its end")
+      if not padding:
+        return
+    raise tarfile.ReadError("endless zeros behind its end")
 
 
 FORMATS = {
     "rar": Format(rar.is_rar, rar.entries),
     "zip": Format(zipfile.is_zipfile, _zip),
-    "tar": Format(tarfile.is_tarfile, _tar),
+    "tar": Format(_is_tar, _tar),
 }
 # What the libraries raise on damaged or encrypted archives; OSError is the disk's.
-DAMAGE = (ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, RuntimeError)
+DAMAGE = (ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, MemoryError)
+COMPRESSIONS: dict[bytes, Callable[..., IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}  # of a tar
+NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP)  # what a file system answers to a name that no file can have
 
 
 def format_of(path: str | os.PathLike) -> Format | None:
@@ -132,13 +169,25 @@ class _Bound:
 def _unpack_into(path: str, folder: pathlib.Path, bound: _Bound) -> None:
   name = os.path.basename(path)
   try:
-    for entry in format_of(path).entries(path):
+    for entry in _told(format_of(path).entries(path)):
       bound.spend(entry)
       _write(entry, folder, name)
   except ArchiveError:
     raise
   except DAMAGE as error:
     raise ArchiveError(f"{name}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _told(entries: Iterator[Entry]) -> Iterator[Entry]:
+  """The entries; that a damaged archive cannot be read on is a ValueError, where an OSError is the disk's that is written to."""
+  while True:
+    try:
+      entry = next(entries, None)
+    except OSError as error:
+      raise ValueError(f"cannot be read ({error})") from error
+    if entry is None:
+      return
+    yield entry
 
 
 def _write(entry: Entry, folder: pathlib.Path, archive: str) -> None:
@@ -156,14 +205,25 @@ def _write(entry: Entry, folder: pathlib.Path, archive: str) -> None:
     raise ArchiveError(f"{archive}: entry {entry.name!r}: the name is there already") from error
   except ValueError as error:
     raise ArchiveError(f"{archive}: entry {entry.name!r}: {error}") from error
+  except OSError as error:
+    if error.errno not in NO_NAME:
+      raise
+    raise ArchiveError(f"{archive}: entry {entry.name[:200]!r}: {error.strerror}") from error
 
 
 def _copy(entry: Entry, out: IO[bytes]) -> None:
   left = entry.size
-  while block := entry.read(min(left, BLOCK) or 1):
+  while block := _read(entry, min(left, BLOCK) or 1):
     left -= len(block)
     if left < 0:
       raise ValueError(f"holds more than the {entry.size} bytes that it declares")
     out.write(block)
   if left:
     raise ValueError(f"ends {left} bytes early")
+
+
+def _read(entry: Entry, count: int) -> bytes:
+  try:
+    return entry.read(count)
+  except OSError as error:  # bzip2's word for damage
+    raise ValueError(f"cannot be read ({error})") from error

@@ -164,3 +164,20 @@ class KthOptions(StoredFrameOptions, SourceOptions):
 class IpnOptions(StoredFrameOptions, ValidationOptions, SourceOptions):
   """IPN Hand gestures (dataset `ipn`)."""
   non_gestures: bool = option(False, "The time between gestures as one more class, D0X.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FuzzOptions:
+  """Fuzzing of everything that reads files."""
+  fuzz_cases: int = option(1000, "Cases in all, shared evenly among the targets.", low=1)
+  fuzz_targets: tuple[str, ...] = option(("records", "manifests", "tables", "videos", "archives"), "What is fuzzed.",
+                                         choices=table_keys("tfrecord_tools.fuzz", "TARGETS"))
+  fuzz_case: int = option(-1, "One case alone, of each target (-1: all).", low=-1)
+  fuzz_failures: str = option("fuzz_failures", "Folder that the inputs of failing cases are kept in.")
+  fuzz_seconds: float = option(60.0, "Seconds that one case may take.", low=0.1)
+  fuzz_megabytes: int = option(1024, "Megabytes by which one case may raise its process's peak of memory.", low=1)
+  seed: int = option(0, "Seed of the changes.", low=0)
+
+  def __post_init__(self):
+    if not self.fuzz_targets:
+      raise OptionError("--fuzz_targets: name at least one")

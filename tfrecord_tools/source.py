@@ -2,7 +2,9 @@
 
 import collections
 import concurrent.futures
+import csv
 import hashlib
+import io
 import os
 import pathlib
 from typing import Iterable, Mapping, Sequence
@@ -71,6 +73,28 @@ def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:
   except UnicodeDecodeError as error:
     raise PlanError(f"{path.name}: not UTF-8 text (byte {error.start})") from error
   return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def read_csv(name: str, raw: bytes, errors: str = "strict") -> list[tuple[int, list[str]]]:
+  """(number of its line from 1, cells) of every line of a CSV that is not empty, the header's first; there is always a header.
+
+  Args:
+    errors: what is done with bytes that are no UTF-8, as of `bytes.decode`.
+  Raises:
+    PlanError: no UTF-8, no CSV, or a cell of several lines: a quote that nobody closed swallows the lines that follow, to the last.
+  """
+  try:
+    reader = csv.reader(io.StringIO(raw.decode("utf-8-sig", errors), newline=""), strict=True)
+    found = []
+    for cells in reader:
+      if any("\n" in cell or "\r" in cell for cell in cells):
+        raise PlanError(f"{name} line {reader.line_num}: a cell of several lines, or a quote that is not closed")
+      found.append((reader.line_num, cells))
+  except UnicodeDecodeError as error:
+    raise PlanError(f"{name}: not UTF-8 text (byte {error.start})") from error
+  except csv.Error as error:
+    raise PlanError(f"{name} line {reader.line_num}: {error}") from error
+  return [(line, cells) for line, cells in found if any(cell.strip() for cell in cells)] or [(1, [])]
 
 
 def draw(seed: int, name: str) -> float:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -17,6 +17,7 @@ SHARD_JOURNAL = ".journal.json"  # ends the name of the journal of one shard, wh
 UNFINISHED = ".writing"  # ends the name of a file that is being written
 SPLITS = ("train", "validation", "test")
 _HASH_CHUNK = 1 << 22
+_SMALLEST_RECORD = 16  # bytes of a TFRecord's frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,13 @@ def read_manifest(folder: str) -> Manifest:
   stored = _stored(folder)
   if stored is None:
     raise RecordsError(f"{folder}: no {MANIFEST}; build the records first (python -m tfrecord_tools.build --help)")
-  return parse_manifest(stored.decode(errors="replace"), manifest_path(folder))
+  manifest = parse_manifest(stored.decode(errors="replace"), manifest_path(folder))
+  for split, shards in manifest.splits.items():
+    # A journal lists some of a split's shards; a manifest that does so has lost the others.
+    for number, shard in enumerate(shards):
+      if shard.file != shard_name(split, number, len(shards)):
+        raise RecordsError(f"{manifest_path(folder)}: {split} lists {shard.file!r} where {shard_name(split, number, len(shards))} belongs")
+  return manifest
 
 
 def _stored(folder: str) -> bytes | None:
@@ -90,15 +97,20 @@ def _stored(folder: str) -> bytes | None:
 
 
 def parse_manifest(text: str, path: str) -> Manifest:
+  """The manifest or journal that a text is; raises RecordsError where it is of another schema version or anything else."""
   try:
-    fields = json.loads(text)
+    fields = json.loads(text, object_pairs_hook=_each_once)
     version = fields["schema_version"]
     if version != SCHEMA_VERSION:
       raise RecordsError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}; build the records again")
     fields["splits"] = {split: tuple(_shard(one) for one in shards) for split, shards in fields["splits"].items()}
-    fields |= {key: tuple(fields[key]) for key in ("classes", "attributes")}
+    fields |= {key: _texts(key, fields[key]) for key in ("classes", "attributes")}
     manifest = Manifest(**fields)
-  except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    _check_types(manifest)
+  except RecordsError:
+    raise
+  # ValueError also for what is no JSON, for numbers of thousands of digits and for halves of characters.
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise RecordsError(f"{path}: no manifest of records ({type(error).__name__}: {error})") from None
   if manifest.kind not in KINDS:
     raise RecordsError(f"{path}: kind {manifest.kind!r} is not one of {', '.join(KINDS)}")
@@ -106,7 +118,46 @@ def parse_manifest(text: str, path: str) -> Manifest:
 
 
 def _shard(fields: Mapping[str, Any]) -> Shard:
-  return Shard(**{**fields, "subjects": tuple(fields["subjects"]), "skipped": tuple(fields["skipped"])})
+  shard = Shard(**{**fields, **{key: _texts(key, fields[key]) for key in ("subjects", "skipped")}})
+  _texts("file, sha256", [shard.file, shard.sha256])
+  for key in ("records", "bytes", "height", "width"):
+    _check_count(key, getattr(shard, key))
+  if shard.records * _SMALLEST_RECORD > shard.bytes:
+    raise ValueError(f"{shard.records} records in {shard.bytes} bytes")
+  return shard
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+  """A JSON object; of a name that is there twice the parser would keep the last and drop the others."""
+  fields = dict(pairs)
+  if len(fields) < len(pairs):
+    names = [name for name, _ in pairs]
+    raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+  return fields
+
+
+def _check_types(manifest: Manifest) -> None:
+  _texts("dataset, source_sha256, tool_version, licence", [
+      manifest.dataset, manifest.source_sha256, manifest.tool_version, manifest.licence])
+  unknown = [split for split in manifest.splits if split not in SPLITS]
+  if unknown:
+    raise ValueError(f"split {unknown[0]!r} is not one of {', '.join(SPLITS)}")
+  for split, count in manifest.items.items():
+    _check_count(f"items of {split}", count)
+  if not isinstance(manifest.settings, dict) or not isinstance(manifest.closed_set_identity, bool):
+    raise TypeError("settings are no object, or closed_set_identity is neither true nor false")
+  json.dumps(dataclasses.asdict(manifest), ensure_ascii=False).encode()
+
+
+def _check_count(name: str, value: Any) -> None:
+  if type(value) is not int or not 0 <= value < 1 << 63:
+    raise ValueError(f"{name} is {value!r}")
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+  if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+    raise TypeError(f"{name}: texts are needed, this is {values!r}")
+  return tuple(values)
 
 
 def manifest_text(manifest: Manifest) -> str:

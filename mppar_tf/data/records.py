@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from mppar_tf.data import remote, staging
-from mppar_tf.data.integrity import damaged, scan, verify
+from mppar_tf.data.integrity import damaged, framed, masked_crc32c, scan, verify
 from mppar_tf.data.manifest import SPLITS, Manifest, Shard, manifest_exists, manifest_path, read_manifest, shard_name, write_manifest
 from mppar_tf.data.schema import SCHEMA_VERSION, RecordsError, parse_context
 from mppar_tf.data.writing import DatasetWriter, ShardTask, Skipped, Workshop, write_shard
@@ -23,8 +23,8 @@ from mppar_tf.types import NOT_ANNOTATED
 
 __all__ = [
     "SCHEMA_VERSION", "SPLITS", "DatasetWriter", "Manifest", "RecordsError", "Shard", "ShardTask", "Skipped", "Split", "Workshop",
-    "actions", "checked_attributes", "explain", "ids", "labels", "manifest_exists", "manifest_path", "open_split", "read", "read_manifest",
-    "scan", "shard_name", "subjects", "tolerant", "verify", "write_manifest", "write_shard"]
+    "actions", "checked_attributes", "explain", "ids", "labels", "manifest_exists", "manifest_path", "masked_crc32c", "open_split", "read",
+    "read_manifest", "scan", "shard_name", "subjects", "tolerant", "verify", "write_manifest", "write_shard"]
 
 ON_CORRUPT = ("fail", "skip_shard_remainder")
 CHECKS = ("size", "sha256")
@@ -87,6 +87,9 @@ def open_split(folder: str, split: str, *, on_corrupt: str = "fail", check: str 
     raise RecordsError(f"{folder}: split {split!r} is not one of {', '.join(manifest.splits)}")
   shards = manifest.splits[split]
   counts = tuple(shard.records for shard in shards)
+  accounted = sum(counts) + sum(len(shard.skipped) for shard in shards)
+  if accounted != manifest.items.get(split):
+    raise RecordsError(f"{manifest_path(folder)}: {split}: {manifest.items.get(split)} sources, but {accounted} records and skipped ones")
   if not sum(counts):
     raise RecordsError(f"{folder}: split {split!r} holds no records")
   _check_policy(on_corrupt)
@@ -132,6 +135,8 @@ def tolerant(split: Split, suspects: Container[str] | None = None) -> Split:
 
 
 def _readable(file: str, count: int) -> int:
+  if not remote.is_remote(file):
+    count = framed(file, count)  # TensorFlow asks for as much memory as a length says, and crashes where it gets none
   stream = tf.data.TFRecordDataset(file).ignore_errors().take(count)
   return int(stream.reduce(np.int64(0), lambda total, _: total + 1))
 
@@ -221,7 +226,7 @@ def _column(split: Split, key: str, attributes: tuple[str, ...] = ()) -> np.ndar
         column = np.full((split.total,) + values.shape[1:], NOT_ANNOTATED, values.dtype)
       column[index] = values
   except tf.errors.OpError as error:
-    raise RecordsError(explain(error)) from None
+    raise RecordsError(f"{split.folder}: {explain(error)}") from None
   return _fixed(column)
 
 

@@ -15,7 +15,8 @@ A video is one `tf.train.SequenceExample`, an image one `tf.train.Example`; both
 | face_masks, body_masks | bytes | PNG, 255 inside; absent: unknown |
 """
 
-from typing import Mapping, NamedTuple, Sequence
+import contextlib
+from typing import Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -209,8 +210,25 @@ def _floats(values: Sequence[float]) -> tf.train.Feature:
 # ---- bytes -> Python ----
 
 
+@contextlib.contextmanager
+def _told(header: Header) -> Iterator[None]:
+  """What protobuf and TensorFlow say of damaged values, as RecordsError."""
+  try:
+    yield
+  except RecordsError:
+    raise
+  except (ValueError, IndexError, tf.errors.InvalidArgumentError) as error:  # ValueError also for bytes that are no UTF-8
+    said = " ".join(str(error).split())[:200]
+    raise RecordsError(f"{header.dataset}: a record with damaged values ({type(error).__name__}: {said})") from None
+
+
 def decode_video(serialized: bytes, header: Header) -> Video:
   """The whole video, frames as uint8 [H, W, 3]; raises RecordsError where the bytes are no video of this header."""
+  with _told(header):
+    return _decoded_video(serialized, header)
+
+
+def _decoded_video(serialized: bytes, header: Header) -> Video:
   message = _parsed(tf.train.SequenceExample, serialized, header)
   context, lists = message.context.feature, message.feature_lists.feature_list
   if not lists["frames"].feature:
@@ -219,19 +237,24 @@ def decode_video(serialized: bytes, header: Header) -> Video:
                   for attribute in header.attributes if f"frame_label/{attribute}" in lists}
   boxes = {key: [_rows(entry) for entry in lists[key].feature] for key in BOXES if key in lists}
   masks = {key: [_mask(entry) for entry in lists[key].feature] for key in MASKS if key in lists}
-  frames = [_pixels(entry.bytes_list.value[0]) for entry in lists["frames"].feature]
+  frames = [_pixels(entry.bytes_list.value[0], header) for entry in lists["frames"].feature]
   return Video(frames=frames, fps=context["fps"].float_list.value[0], frame_labels=frame_labels or None,
                **_decoded_context(context, header), **boxes, **masks)
 
 
 def decode_image(serialized: bytes, header: Header) -> Image:
   """The image with its pixels as uint8 [H, W, 3]; raises RecordsError where the bytes are no image of this header."""
+  with _told(header):
+    return _decoded_image(serialized, header)
+
+
+def _decoded_image(serialized: bytes, header: Header) -> Image:
   features = _parsed(tf.train.Example, serialized, header).features.feature
   if "frames" not in features:
     raise RecordsError(f"{header.dataset}: a record without pixels where an image is expected")
   boxes = {key: _rows(features[key]) for key in BOXES if key in features}
   masks = {key: _mask(features[key]) for key in MASKS if key in features}
-  return Image(pixels=_pixels(features["frames"].bytes_list.value[0]), **_decoded_context(features, header), **boxes, **masks)
+  return Image(pixels=_pixels(features["frames"].bytes_list.value[0], header), **_decoded_context(features, header), **boxes, **masks)
 
 
 def decode(serialized: bytes, header: Header) -> Video | Image:
@@ -240,6 +263,11 @@ def decode(serialized: bytes, header: Header) -> Video | Image:
 
 def check(serialized: bytes, header: Header) -> str:
   """The record's id, after a look at everything but the pixels; raises RecordsError where it breaks `header`."""
+  with _told(header):
+    return _checked_id(serialized, header)
+
+
+def _checked_id(serialized: bytes, header: Header) -> str:
   if header.kind == "video":
     message = _parsed(tf.train.SequenceExample, serialized, header)
     context, frames = message.context.feature, message.feature_lists.feature_list["frames"].feature
@@ -274,11 +302,11 @@ def _decoded_context(features, header: Header) -> dict:
                  "labels": {attribute: value for attribute, value in labels.items() if value != NOT_ANNOTATED}}
 
 
-def _pixels(jpeg: bytes) -> np.ndarray:
+def _pixels(jpeg: bytes, header: Header) -> np.ndarray:
   try:
     return tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE").numpy()  # [H, W, 3]
   except tf.errors.InvalidArgumentError:
-    raise RecordsError(f"a frame of {len(jpeg)} bytes that cannot be decoded as JPEG") from None
+    raise RecordsError(f"{header.dataset}: a frame of {len(jpeg)} bytes that cannot be decoded as JPEG") from None
 
 
 def _rows(feature: tf.train.Feature) -> np.ndarray:

@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import re
+import struct
 from fractions import Fraction
 from typing import Any, Iterator, NamedTuple, Protocol
 
@@ -62,12 +63,18 @@ def _told(what: str) -> Iterator[None]:
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
-  """uint8 RGB [H, W, 3], turned as the file says: metadata is dropped later, so the turn must be in the pixels."""
+  """uint8 RGB [H, W, 3], turned and mirrored as the file says: metadata is dropped later, so both must be in the pixels."""
   pixels = frame.to_ndarray(format="rgb24")
-  quarters, rest = divmod(frame.rotation % 360, 90)
-  if rest:
+  stored = frame.side_data.get("DISPLAYMATRIX")
+  if stored is None:
+    return pixels
+  # x' = a x + c y, y' = b x + d y, in 16.16 fixed point; the other entries move the picture as a whole.
+  a, b, _, c, d, *_ = (round(entry / 65536, 2) for entry in struct.unpack("=9i", bytes(stored)))
+  if sorted(map(abs, (a, b, c, d))) != [0, 0, 1, 1] or abs(a) != abs(d):
     raise SourceFailed(f"a frame is turned by {frame.rotation} degrees, not by a multiple of 90")
-  return np.ascontiguousarray(np.rot90(pixels, quarters))
+  if not a:
+    pixels = pixels.transpose(1, 0, 2)  # [W, H, 3]
+  return np.ascontiguousarray(pixels[::-1 if b + d < 0 else 1, ::-1 if a + c < 0 else 1])
 
 
 class VideoFile:
@@ -79,7 +86,8 @@ class VideoFile:
 
   def open(self) -> Stream:
     with _told(f"source {self.path}"):
-      self._container = av.open(str(self.path))
+      # A title in the encoding of some old system is dropped anyway.
+      self._container = av.open(str(self.path), metadata_errors="ignore")
     if not self._container.streams.video:
       self.close()
       raise SourceFailed(f"source {self.path}: has no video stream")
@@ -173,7 +181,7 @@ class ImageFolder:
     """One frame per image. Raises SourceFailed at one that cannot be decoded."""
     for index, name in enumerate(self._names):
       with _told(f"source {name}: cannot be decoded"):
-        with av.open(str(name)) as container:
+        with av.open(str(name), metadata_errors="ignore") as container:
           picture = next(container.decode(video=0), None)
       if picture is None or picture.is_corrupt:
         raise SourceFailed(f"source {name}: holds no whole image")

@@ -5,15 +5,13 @@ Columns: `file` (path under the root) and `split` (train, validation, test); and
 annotated. Files are all videos or all images, told apart by extension.
 """
 
-import csv
-import io
 import pathlib
 import re
 from typing import Any, Mapping, NamedTuple
 
 from tfrecord_tools.plan import SPLITS, Item, Plan, PlanError, Problem
 from tfrecord_tools.readers import still, video
-from tfrecord_tools.source import digest, inside, mixed
+from tfrecord_tools.source import digest, inside, mixed, read_csv
 
 RESERVED = ("file", "split", "action", "subject", "group")
 KINDS = {"video": (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".ts", ".3gp"),
@@ -96,27 +94,21 @@ def make_image(work: tuple) -> dict[str, Any]:
 
 def read_table(name: str, raw: bytes, root: pathlib.Path) -> Table:
   """Sorts the table's lines into rows and problems. Raises PlanError for a wrong header, encoding, or a mix of videos and images."""
-  try:
-    text = raw.decode("utf-8-sig")
-  except UnicodeDecodeError as error:
-    raise PlanError(f"{name}: not UTF-8 text (byte {error.start})") from error
-  lines = csv.reader(io.StringIO(text, newline=""))
-  header = [column.strip() for column in next(lines, [])]
+  (_, header), *lines = read_csv(name, raw)
+  header = [column.strip() for column in header]
   _check_header(name, header)
   attributes = tuple(column for column in header if column not in RESERVED)
   rows: list[Row] = []
   problems, kinds, seen, splits_of_group = [], {}, {}, {}
-  for cells in lines:
-    if not any(cell.strip() for cell in cells):
-      continue
-    place = f"{name} line {lines.line_num}"
+  for line, cells in lines:
+    place = f"{name} line {line}"
     try:
-      row = _row(lines.line_num, header, attributes, cells)
+      row = _row(line, header, attributes, cells)
       path = inside(root, row.file)
       kinds.setdefault(_kind(row.file), row.file)
       video.check_file(path)
-      same = seen.setdefault(pathlib.PurePosixPath(row.file), lines.line_num)
-      if same != lines.line_num:
+      same = seen.setdefault(pathlib.PurePosixPath(row.file), line)
+      if same != line:
         raise ValueError(f"a second line for this file (first: line {same})")
       if row.group and splits_of_group.setdefault(row.group, row.split) != row.split:
         raise ValueError(f"group {row.group!r} is in {splits_of_group[row.group]} already and must not cross splits")

@@ -8,15 +8,13 @@ The official lists divide people, 37 train and 13 test, four videos each; valida
 parts of the video's name: `1CM1_1_R_#217` shows 1CM1_1. The time between gestures (D0X) is left out unless --non_gestures.
 """
 
-import csv
-import io
 import pathlib
 from typing import Any, NamedTuple
 
 from tfrecord_tools import splits
 from tfrecord_tools.plan import Item, Plan, PlanError, Problem
 from tfrecord_tools.readers import numbered, still
-from tfrecord_tools.source import digest, inside, mixed
+from tfrecord_tools.source import digest, inside, mixed, read_csv
 
 LISTS = {"train": "Annot_TrainList.txt", "test": "Annot_TestList.txt"}
 METADATA = "metadata.csv"
@@ -133,23 +131,24 @@ def _read_line(place: str, cells: list[str]) -> Segment:
   number, first, last, count = map(int, rest)
   if number != LABELS.index(label) + 1:
     raise ValueError(f"id {number}, but {label} has {LABELS.index(label) + 1}")
-  if not 1 <= first <= last or count != last - first + 1:
+  if not 1 <= first <= last or count != last - first + 1 or count > numbered.LONGEST:
     raise ValueError(f"frames {first} to {last}, told to be {count}")
   return Segment(place, name, label, first, last)
 
 
 def read_sexes(raw: bytes) -> tuple[dict[str, int], list[Problem]]:
   """metadata.csv: video -> 1 for a woman, 0 for a man."""
-  lines = csv.DictReader(io.StringIO(raw.decode("utf-8-sig", "replace"), newline=""))
-  missing = [column for column in ("Video Name", "Sex") if column not in (lines.fieldnames or ())]
+  (_, header), *lines = read_csv(METADATA, raw, "replace")
+  missing = [column for column in ("Video Name", "Sex") if column not in header]
   if missing:
-    raise PlanError(f"ipn: {METADATA}: column {missing[0]!r} is missing; its header: {', '.join(lines.fieldnames or ()) or 'empty'}")
+    raise PlanError(f"ipn: {METADATA}: column {missing[0]!r} is missing; its header: {', '.join(header) or 'empty'}")
   sexes, problems = {}, []
-  for row in lines:
+  for line, cells in lines:
+    row = dict(zip(header, [*cells, *[""] * len(header)]))
     if row["Sex"] in SEX:
       sexes[row["Video Name"]] = SEX[row["Sex"]]
     elif row["Video Name"]:
-      place = f"{METADATA} line {lines.line_num} ({row['Video Name']})"
+      place = f"{METADATA} line {line} ({row['Video Name']})"
       problems.append(Problem(place, f"sex {row['Sex']!r} is not one of {', '.join(SEX)}"))
   return sexes, problems
 

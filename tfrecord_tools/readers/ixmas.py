@@ -6,16 +6,14 @@ so (`closed_set_identity`): the attacker's question is who of the ten it is.
 """
 
 import collections
-import csv
 import functools
-import io
 import pathlib
 import re
 from typing import Any, Mapping
 
 from tfrecord_tools.plan import Item, Plan, PlanError, Problem
 from tfrecord_tools.readers import still, video
-from tfrecord_tools.source import digest, draw, inside, mixed
+from tfrecord_tools.source import digest, draw, inside, mixed, read_csv
 
 TABLE = "clips.csv"
 COLUMNS = ("file", "action", "subject", "split")
@@ -80,15 +78,16 @@ def cut_validation(rows: list[Mapping[str, str]], share: float, seed: int) -> li
 
 
 def _rows(table: pathlib.Path, raw: bytes) -> tuple[list[dict[str, str]], list[Problem]]:
-  lines = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
-  missing = [column for column in COLUMNS if column not in (lines.fieldnames or ())]
+  (_, header), *lines = read_csv(table.name, raw)
+  missing = [column for column in COLUMNS if column not in header]
   if missing:
     raise PlanError(f"{table}: column {missing[0]!r} is missing; needed: {', '.join(COLUMNS)}")
   rows, problems, seen = [], [], set()
-  for row in lines:
+  for line, cells in lines:
+    row = dict(zip(header, [*cells, *[""] * len(header)]))
     reason = _fault(table.parent / "clips", row, seen)
     if reason:
-      problems.append(Problem(f"{table.name} line {lines.line_num} ({row['file']})", reason))
+      problems.append(Problem(f"{table.name} line {line} ({row['file']})", reason))
     else:
       rows.append(row)
       seen.add(pathlib.PurePosixPath(row["file"]).stem)
@@ -111,4 +110,4 @@ def _fault(folder: pathlib.Path, row: Mapping[str, str | None], seen: set[str]) 
 
 
 def _by_number(subject: str) -> tuple[int, str]:
-  return (int(subject), subject) if subject.isdigit() else (1 << 62, subject)
+  return (int(subject), subject) if re.fullmatch(r"\d{1,18}", subject) else (1 << 62, subject)

@@ -8,6 +8,8 @@ import numpy as np
 from tfrecord_tools.readers import still
 from tfrecord_tools.readers.video import Undecodable
 
+LONGEST = 100_000  # pictures of one clip: a list that asks for more is wrong, and naming them all would take the memory
+
 
 def decode(folder: str, files: list[str], convert: Callable[[np.ndarray], Any]) -> list[Any]:
   """What `convert` makes of each picture, uint8 RGB [H, W, 3].

@@ -45,12 +45,22 @@ def read_files(dataset: str, tree: Tree) -> dict[pathlib.Path, dict[str, Any]]:
 
 def _read_json(dataset: str, path: pathlib.Path) -> dict[str, Any]:
   try:
-    content = json.loads(path.read_bytes())
+    content = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
   except (ValueError, RecursionError) as error:
     raise PlanError(f"{dataset}: {path.name} is no JSON ({' '.join(str(error).split())})") from error
   if not isinstance(content, dict):
     raise PlanError(f"{dataset}: {path.name} holds no object of videos")
   return content
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+  """A JSON object; of a video that is there twice the parser would keep the last and drop the others."""
+  fields: dict[str, Any] = {}
+  for name, value in pairs:
+    if name in fields:
+      raise ValueError(f"{name!r} is there twice")
+    fields[name] = value
+  return fields
 
 
 def names(files: Mapping[pathlib.Path, Mapping[str, Any]]) -> set[str]:

@@ -138,7 +138,7 @@ def read_line(place: str, text: str) -> Clip:
   if not all(cell.isascii() and cell.isdigit() for cell in cells[1:]):
     raise ValueError(f"{','.join(cells[1:])} are not four numbers")
   first, last, pair, action = map(int, cells[1:])
-  if not 1 <= first <= last:
+  if not 1 <= first <= last < first + numbered.LONGEST:
     raise ValueError(f"frames {first} to {last}")
   if pair != PAIRS.index(pair_of(parts[0])):
     raise ValueError(f"pair {pair}, but set {parts[0]} shows pair {PAIRS.index(pair_of(parts[0]))}")

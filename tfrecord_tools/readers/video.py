@@ -21,6 +21,7 @@ declares. Every failure is an `Undecodable` whose one-line message says what is 
 | metadata in an unknown encoding | every frame: metadata is not read |
 """
 
+import math
 import os
 import pathlib
 import re
@@ -55,6 +56,7 @@ class Pictures(NamedTuple):
   frames: list[Any]
   times: list[float]  # when each appears, seconds; 0 where the file knows no times
   end: float  # when the last one ends, seconds; 0 where unknown
+  file_start: float  # when the first packet of any track begins, seconds; infinite where unknown
   file_end: float  # when the last packet of any track ends, seconds
 
 
@@ -81,7 +83,11 @@ def decode(path: str | os.PathLike, convert: Callable[[np.ndarray], Any] = lambd
 def check_file(path: str | os.PathLike) -> None:
   """Raises Undecodable unless `path` is a regular file with something in it."""
   file = pathlib.Path(path)
-  if not file.exists():
+  try:
+    there = file.exists()
+  except OSError as error:  # a name too long for any file
+    raise Undecodable(error.strerror) from error
+  if not there:
     raise Undecodable("no such file")
   if not file.is_file():
     raise Undecodable("not a regular file")
@@ -121,12 +127,12 @@ def _moving_pictures(container: av.container.InputContainer) -> av.video.stream.
 
 def _read(container: av.container.InputContainer, stream: av.video.stream.VideoStream, convert: Callable[[np.ndarray], Any]) -> Pictures:
   frames: list[Any] = []
-  times, end, file_end = [], 0.0, 0.0
+  times, end, file_start, file_end = [], 0.0, math.inf, 0.0
   size: tuple[int, int] | None = None
   try:
     # Every track is read, though one is decoded: where they end tells whether the file is whole.
     for packet in container.demux():
-      file_end = max(file_end, _end(packet))
+      file_start, file_end = min(file_start, _start(packet)), max(file_end, _end(packet))
       for frame in packet.decode() if packet.stream.index == stream.index else ():
         if frame.is_corrupt or packet.is_corrupt:
           raise Undecodable(f"frame {len(frames)} is damaged")
@@ -138,7 +144,11 @@ def _read(container: av.container.InputContainer, stream: av.video.stream.VideoS
         end = _end(frame)
   except av.error.FFmpegError as error:
     raise Undecodable(f"decoding fails after {len(frames)} frames ({_words(error)})") from error
-  return Pictures(frames, times, end, file_end)
+  return Pictures(frames, times, end, file_start, file_end)
+
+
+def _start(packet: av.Packet) -> float:
+  return math.inf if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
 
 
 def _end(part: av.Packet | av.VideoFrame) -> float:
@@ -181,6 +191,10 @@ def _is_complete(container: av.container.InputContainer, stream: av.video.stream
   if stream.frames and not is_mp4:  # mp4 counts those too that an edit list hides
     _check_complete(len(found.frames), stream.frames)
     return True
+  # FFmpeg goes on behind a damaged cluster without a word; at the end or the beginning of the file that is seen.
+  if "matroska" in container.format.name and MISSING_FRAMES / rate + MISSING_SECONDS < found.file_start < math.inf:
+    raise Undecodable(f"begins at {found.file_start:.2f} s: what comes before is damaged; if it is whole, remux it: "
+                      "ffmpeg -i FILE -c copy NEW.mkv")
   own = _declared_end(stream, is_mp4)
   end, declared = (found.end, own) if own else (found.file_end, (container.duration or 0) / av.time_base)
   if declared - end > (MISSING_TICKS / rate if own else max(MISSING_FRAMES / rate, MISSING_SECONDS)):
@@ -210,16 +224,17 @@ def _declared_end(stream: av.video.stream.VideoStream, is_mp4: bool) -> float:
 def _lacks_last_fragment(path: pathlib.Path) -> bool:
   """Whether an mp4 is written in fragments without the list of them that ends such a file: FFmpeg then takes what is there for all."""
   fragmented, kind = False, b""
+  end = path.stat().st_size  # a damaged size may lead beyond it, and beyond every number that a file system takes
   with open(path, "rb") as file:
     while len(header := file.read(8)) == 8:
       start, (size, kind) = file.tell() - 8, struct.unpack(">I4s", header)
       if size == 1:
         size = int.from_bytes(file.read(8), "big")
       if kind == b"moov":
-        fragmented = b"mvex" in file.read(size)
+        fragmented = b"mvex" in file.read(min(size, end))
       if size < 8:  # 0: to the end of the file
         break
-      file.seek(start + size)
+      file.seek(min(start + size, end))
   return fragmented and kind != b"mfra"
 
 
