@@ -43,7 +43,7 @@ def requirements(extra: str) -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize("lock, extras", [
-    ("constraints.txt", ("train", "camera", "dev", "beam")),
+    ("constraints.txt", ("train", "camera", "dev", "beam", "s3-test")),
     ("constraints-latest.txt", ("latest", "camera", "dev")),
 ])
 def test_the_lock_pins_every_dependency_within_its_range(lock, extras):
@@ -54,8 +54,8 @@ def test_the_lock_pins_every_dependency_within_its_range(lock, extras):
 
 
 # Where a module's name is not its distribution's.
-DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "cv2": "opencv-python-headless",
-                 "keras_cv": "keras-cv", "sklearn": "scikit-learn", "tensorflow_io": "tensorflow-io"}
+DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "apache_beam": "apache-beam",
+                 "cv2": "opencv-python-headless", "keras_cv": "keras-cv", "sklearn": "scikit-learn", "tensorflow_io": "tensorflow-io"}
 
 
 def third_party(sources: Iterable[pathlib.Path]) -> set[str]:
@@ -71,7 +71,7 @@ def third_party(sources: Iterable[pathlib.Path]) -> set[str]:
 
 
 def test_every_import_of_the_packages_is_a_declared_dependency():
-  declared = {one.name for one in [*base(), *requirements("train"), *requirements("beam")]}
+  declared = {one.name for one in [*base(), *requirements("train"), *requirements("beam"), *requirements("s3")]}
   assert third_party(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")) - declared == set()
 
 

@@ -1,6 +1,6 @@
 """Plans whose items are made by arithmetic, for tests of the assembler: importable by worker processes, killable on command.
 
-As a program it builds one: `python tiny_plans.py DATA_DIR WORKERS FUSE`.
+As a program it builds one: `python tiny_plans.py DATA_DIR WORKERS FUSE` on processes, `python tiny_plans.py DATA_DIR RUNNER FUSE` on Beam.
 """
 
 import hashlib
@@ -19,6 +19,8 @@ COUNTS = {"train": 12, "test": 2}
 SHARD_RECORDS = 3
 DEADLY = 7  # of train: its shard is the third
 BAD = 100  # and above
+LAST_CALL = 8  # of make_until: whatever the order of shards, two of them are whole by then
+_calls = []
 
 
 def make(work: tuple[str, int, str]) -> dict:
@@ -35,7 +37,16 @@ def make(work: tuple[str, int, str]) -> dict:
   return {"id": f"{split} {number}", "pixels": pixels, "labels": {"odd": number % 2}}
 
 
-def plan(fuse: str = "", bad: int = 0, problems: tuple[Problem, ...] = (), shard_records: int = SHARD_RECORDS, seed: int = 0) -> Plan:
+def make_until(work: tuple[str, int, str]) -> dict:
+  """As `make`, but the process dies when it is called for the LAST_CALL-th time."""
+  _calls.append(work)
+  if len(_calls) == LAST_CALL:
+    os.kill(os.getpid(), signal.SIGKILL)
+  return make(work)
+
+
+def plan(fuse: str = "", bad: int = 0, problems: tuple[Problem, ...] = (), shard_records: int = SHARD_RECORDS, seed: int = 0,
+         make=make) -> Plan:
   """COUNTS images, and `bad` more of the training split that nobody can make."""
   numbers = {split: list(range(count)) for split, count in COUNTS.items()}
   numbers["train"] += range(BAD, BAD + bad)
@@ -45,7 +56,10 @@ def plan(fuse: str = "", bad: int = 0, problems: tuple[Problem, ...] = (), shard
 
 
 if __name__ == "__main__":
-  folder, workers, fuse_path = sys.argv[1:]
+  folder, how, fuse_path = sys.argv[1:]
   pathlib.Path(fuse_path).write_text(str(os.getpid()), encoding="utf-8")
   import tiny_plans  # by its own name: workers cannot import what belongs to __main__
-  assemble.assemble(tiny_plans.plan(fuse_path), folder, workers=int(workers), progress=False)
+  if how.isdecimal():
+    assemble.assemble(tiny_plans.plan(fuse_path), folder, workers=int(how), progress=False)
+  else:
+    assemble.assemble(tiny_plans.plan(make=tiny_plans.make_until), folder, runner=how, progress=False)

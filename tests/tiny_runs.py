@@ -37,8 +37,9 @@ class Ended(NamedTuple):
 
   @property
   def told(self) -> list[str]:
-    """Lines on stderr, without progress bars."""
-    return [line for line in re.split(r"[\r\n]", self.err) if line.strip() and not re.match(r"\w+: +\d+%\|", line.strip())]
+    """Lines on stderr, without progress bars and notes of level I, with which newer TensorFlow starts in spite of TF_CPP_MIN_LOG_LEVEL."""
+    other = re.compile(r"\w+: +\d+%\||WARNING: All log messages before absl::InitializeLog|I\d{4} \d\d:\d\d:\d\d")
+    return [line for line in re.split(r"[\r\n]", self.err) if line.strip() and not other.match(line.strip())]
 
 
 class Program:

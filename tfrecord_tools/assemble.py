@@ -1,4 +1,5 @@
-"""Builds one dataset's folder of records from a plan: workers decode and compress, this process writes.
+"""Builds one dataset's folder of records from a plan: workers decode and compress, this process writes; or a runner of Apache Beam has
+each shard made and written by whichever of its workers.
 
 A build that is killed resumes with the shards that it finished; one that fails leaves no manifest, so nothing can read what is there.
 TensorFlow is imported inside functions, because spawned workers import whatever the main program imports at its top.
@@ -15,6 +16,7 @@ import time
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import mppar_tf
+from tfrecord_tools import beam
 from tfrecord_tools.plan import SPLITS, Item, Plan
 from tfrecord_tools.pool import LeftOut, make_one, ordered_map
 
@@ -35,13 +37,16 @@ class Report(NamedTuple):
   seconds: float
 
 
-def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int = 0, jpeg_quality: int = 95,
-             progress: bool = True) -> Report:
+def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int = 0, jpeg_quality: int = 95, runner: str = beam.LOCAL,
+             beam_options: str = "", progress: bool = True) -> Report:
   """Writes `data_dir/plan.dataset`, or completes what an interrupted build left there.
 
   Args:
     workers: processes (0: one for each core; 1: this process).
+    runner: one of beam.RUNNERS; all but LOCAL make and write shards on Apache Beam, the same bytes.
+    beam_options: its flags.
   Raises:
+    BeamFailed: Apache Beam is not there, or its pipeline failed.
     TooManyErrors: more than `allow_errors` items cannot become records; no manifest is written.
     RecordsError: the folder holds another dataset, or it cannot be written.
     WorkerLost: a worker was killed.
@@ -49,13 +54,14 @@ def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int =
   started = time.monotonic()
   _check_errors(plan, [str(problem) for problem in plan.problems], allow_errors, "nothing was decoded yet")
   with lock(data_dir, plan.dataset):
-    manifest, made, problems = _write(plan, os.path.join(data_dir, plan.dataset), workers, allow_errors, jpeg_quality, progress)
+    manifest, made, problems = _write(plan, os.path.join(data_dir, plan.dataset), workers, allow_errors, jpeg_quality, runner, beam_options,
+                                      progress)
   return Report(manifest, made, tuple(str(one) for one in plan.absent) + problems, time.monotonic() - started)
 
 
-def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: int, progress: bool) -> tuple[Any, int, tuple[str, ...]]:
+def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: int, runner: str, beam_options: str,
+           progress: bool) -> tuple[Any, int, tuple[str, ...]]:
   from mppar_tf.data import records, schema
-  record = schema.Video if plan.kind == "video" else schema.Image
   header = schema.Header(plan.dataset, plan.kind, plan.classes, plan.attributes)
   problems, refused = [str(problem) for problem in plan.problems], None
   settings = {**plan.settings, "left_out": [*map(str, plan.absent), *problems]}
@@ -64,18 +70,26 @@ def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: in
       folder, header, source_sha256=plan.source_sha256, settings=settings, licence=plan.licence, quality=quality,
       closed_set_identity=plan.closed_set_identity, tool_version=mppar_tf.__version__, shuffle_seed=None)
   make = functools.partial(make_one, plan.make, quality)
+  shards_of = {split: -(-len(plan.items[split]) // plan.shard_records) for split in SPLITS if plan.items.get(split)}
   answers: dict[str, str | None] = {}  # item id -> None for a record, else why there is none
+  written: dict[str, Any] = {}  # file -> records.Shard, of shards that Beam's workers wrote
+  if runner != beam.LOCAL:
+    tasks = [task for split, shards in shards_of.items() for task in writer.missing(split, plan.items[split], shards=shards)]
+    beam.for_each(functools.partial(_write_shard, writer.workshop, make, plan.kind), tasks, runner, beam_options)
+    written = {task.file: writer.workshop.written(task) for task in tasks}
+    for task in tasks:
+      answers |= _answers(task.items, written[task.file].skipped)
 
   def converted(items: Sequence[Item], made: Iterable[Any]) -> Iterator[Any]:
     for item, one in zip(items, made):
       answers[item.id] = one.reason if isinstance(one, LeftOut) else None
-      yield records.Skipped(item.id, one.reason) if isinstance(one, LeftOut) else record(**one)
+      yield _as_record(plan.kind, item, one)
 
-  with ordered_map(workers) as parallel:
-    for split in (split for split in SPLITS if plan.items.get(split)):
-      items, shards = plan.items[split], -(-len(plan.items[split]) // plan.shard_records)
+  with ordered_map(workers if runner == beam.LOCAL else 1) as parallel:
+    for split, shards in shards_of.items():
+      items = plan.items[split]
       try:
-        writer.write_split(split, items, make, shards=shards, progress=progress,
+        writer.write_split(split, items, make, shards=shards, written=written, progress=progress,
                            mapper=lambda _, some: converted(some, parallel(make, [item.work for item in some])))
       except records.RecordsError as error:
         # A split of which nothing is left: go on, so that the reasons of all splits are told together.
@@ -91,6 +105,27 @@ def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: in
   manifest = writer.finish()
   _remove_strangers(folder, {shard.file for of_split in manifest.splits.values() for shard in of_split})
   return manifest, sum(reason is None for reason in answers.values()), tuple(problems)
+
+
+def _as_record(kind: str, item: Item, made: Any) -> Any:
+  from mppar_tf.data import records, schema
+  if isinstance(made, LeftOut):
+    return records.Skipped(item.id, made.reason)
+  return (schema.Video if kind == "video" else schema.Image)(**made)
+
+
+def _write_shard(workshop: Any, make: Callable[[Any], Any], kind: str, task: Any) -> None:
+  """What a worker of Beam does with one shard."""
+  workshop.write(task, (_as_record(kind, item, make(item.work)) for item in task.items))
+
+
+def _answers(items: Sequence[Item], skipped: Sequence[str]) -> dict[str, str | None]:
+  """Item id -> None for a record, else why there is none: `skipped` tells it in the order of `items`."""
+  reasons, answers = list(reversed(skipped)), {}
+  for item in items:
+    left_out = bool(reasons) and reasons[-1].startswith(f"{item.id}: ")
+    answers[item.id] = reasons.pop().removeprefix(f"{item.id}: ") if left_out else None
+  return answers
 
 
 def _reasons_again(kept: Sequence[Item], make: Callable, folder: str, header: Any, files: Sequence[str]) -> list[str]:
@@ -110,8 +145,9 @@ def _reasons_again(kept: Sequence[Item], make: Callable, folder: str, header: An
 def _remove_strangers(folder: str, known: set[str]) -> None:
   """Shards of an interrupted build with other settings would never be read, but look as if they belonged."""
   import tensorflow as tf
+  shard = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}\.tfrecord((\.journal\.json)?(\.[0-9a-f]{32})?\.writing)?")
   for name in tf.io.gfile.listdir(folder):
-    if re.fullmatch(r"(train|validation|test)-\d{5}-of-\d{5}\.tfrecord(\.writing)?", name) and name not in known:
+    if shard.fullmatch(name) and name not in known:
       tf.io.gfile.remove(os.path.join(folder, name))
 
 

@@ -16,6 +16,9 @@
 A source is a folder or an archive (.zip, .tar, .tar.gz, .rar), which is unpacked beside the records and removed when they are built; .rar
 needs the program unrar, bsdtar or 7z.
 
+--runner=DirectRunner|FlinkRunner|SparkRunner|DataflowRunner has the shards written by Apache Beam instead of processes of this machine
+(its flags: --beam_options); its workers must see sources and --data_dir under the same names.
+
 Records go to --data_dir, a folder for each dataset. An interrupted build resumes when the same command is given again; the same source and
 flags give the same bytes. At the end comes a report: what was built, what was left out and why, counts, bytes, seconds.
 Exit code: 0 built, 1 the build failed (bad items, a folder that holds other records, a lost worker), 2 a bad command line or source,
@@ -31,7 +34,7 @@ import tempfile
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from mppar_tf import flagfiles
-from tfrecord_tools import archives, assemble, options, words
+from tfrecord_tools import archives, assemble, beam, options, words
 from tfrecord_tools.plan import Plan, PlanError
 from tfrecord_tools.pool import WorkerLost
 from tfrecord_tools.readers import folder, hmdb51, ipn, ixmas, kth, pa_hmdb51, sbu, twin, ucf101, utkface, vispr
@@ -97,8 +100,7 @@ def ensure(dataset: str, data_dir: str, *, way_out: str = "", **flags: Any) -> N
 
 def _is_built(folder_path: str, wanted: Mapping[str, Any], way_out: str) -> bool:
   from mppar_tf.data import records
-  import tensorflow as tf
-  if not tf.io.gfile.exists(records.manifest_path(folder_path)):
+  if not records.manifest_exists(folder_path):
     return False
   stored = records.read_manifest(folder_path).settings
   others = [name for name, value in wanted.items() if stored.get(name) != value]
@@ -125,8 +127,12 @@ def build(dataset: str, chosen: Any) -> int:
   import tensorflow as tf
   from mppar_tf.data import records
   try:
+    beam.check(chosen.runner)
     sources = {flag: getattr(chosen, flag) for flag in SOURCES if hasattr(chosen, flag)}
-    if any(source and archives.format_of(source) for source in sources.values()):
+    packed = [source for source in sources.values() if source and archives.format_of(source)]
+    if packed and "://" in chosen.data_dir and chosen.runner not in (beam.LOCAL, "DirectRunner"):
+      raise PlanError(f"{packed[0]}: workers of --runner={chosen.runner} cannot see what this machine unpacks; give the unpacked folder")
+    if packed:
       with assemble.lock(chosen.data_dir, f"{dataset}.unpacked"):
         place = os.path.join(tempfile.gettempdir() if "://" in chosen.data_dir else chosen.data_dir, UNPACKED, dataset)
         _build_folders(dataset, dataclasses.replace(chosen, **archives.as_folders(sources, place)))
@@ -139,7 +145,7 @@ def build(dataset: str, chosen: Any) -> int:
     _list_problems(error.problems)
     print(f"build: {error}", file=sys.stderr)
     return 1
-  except (records.RecordsError, WorkerLost, OSError, tf.errors.OpError) as error:
+  except (records.RecordsError, WorkerLost, beam.BeamFailed, OSError, tf.errors.OpError) as error:
     print(f"build: {' '.join(str(error).split())}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
@@ -152,7 +158,7 @@ def _build_folders(dataset: str, chosen: Any) -> None:
   plans = DATASETS[dataset].plan(chosen)
   for plan in plans:
     report = assemble.assemble(plan, chosen.data_dir, workers=chosen.workers, allow_errors=chosen.allow_errors,
-                               jpeg_quality=chosen.jpeg_quality)
+                               jpeg_quality=chosen.jpeg_quality, runner=chosen.runner, beam_options=chosen.beam_options)
     _list_problems(report.problems)
     print(assemble.describe(report, os.path.join(chosen.data_dir, plan.dataset)), flush=True)
   if chosen.sheet:

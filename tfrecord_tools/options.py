@@ -39,11 +39,22 @@ class ExtractOptions:
 @dataclasses.dataclass(frozen=True)
 class BuildOptions(SheetOptions, StorageOptions):
   """How records are built, whatever the dataset."""
-  workers: int = option(0, "Processes that decode and compress (0: one for each core).", low=0)
+  workers: int = option(0, "Processes that decode and compress (0: one for each core); for --runner=local.", low=0)
+  runner: str = option("local", "What makes and writes shards: processes of this machine, or a runner of Apache Beam (same bytes).",
+                       choices=table_keys("tfrecord_tools.beam", "RUNNERS"))
+  beam_options: str = option("", "Flags of Beam and its runner in one string, e.g. \"--region=europe-west1 --project=mine\".")
   allow_errors: int = option(0, "Bad items of the source that may be left out (each is listed); one more, and the build fails.", low=0)
   jpeg_quality: int = option(95, "JPEG quality of stored frames.", low=1, high=100)
   split_seed: int = option(0, "Seed of the splits that a reader cuts itself.", low=0)
   shard_records: int = option(0, "Records of one shard (0: the reader's choice); a killed build redoes one shard at most.", low=0)
+
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.runner == "local" and self.beam_options:
+      raise OptionError(f"--beam_options={self.beam_options}: --runner=local has none; name a runner of Beam")
+    if self.runner != "local" and self.workers:
+      raise OptionError(f"--workers={self.workers}: is for --runner=local; --runner={self.runner} takes what --beam_options says")
 
 
 @dataclasses.dataclass(frozen=True)

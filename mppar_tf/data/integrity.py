@@ -12,8 +12,8 @@ from typing import Iterator, NamedTuple, Sequence
 
 import tensorflow as tf
 
-from mppar_tf.data import remote
-from mppar_tf.data.manifest import JOURNAL, UNFINISHED, Manifest, Shard, read_manifest, sha256_of
+from mppar_tf.data import remote, staging
+from mppar_tf.data.manifest import JOURNAL, SHARD_JOURNAL, UNFINISHED, Manifest, Shard, read_manifest, sha256_of
 from mppar_tf.data.schema import RecordsError, check
 from mppar_tf.progress import progress_bar
 
@@ -57,6 +57,8 @@ def _size(path: str) -> int | None:
     return remote.bounded(lambda: tf.io.gfile.stat(path).length, path)
   except tf.errors.NotFoundError:
     return None
+  except tf.errors.OpError as error:
+    raise RecordsError(f"{path}: cannot be read ({' '.join(str(error.message).split())[:200]})") from None
 
 
 # ---- thorough: the verify program ----
@@ -76,7 +78,10 @@ def verify(folder: str, progress: bool = False) -> list[str]:
   problems, seen = [], collections.defaultdict(list)
   shards = [(split, shard) for split, of_split in manifest.splits.items() for shard in of_split]
   for split, shard in progress_bar(shards, desc=f"verify {manifest.dataset}", unit=" shards", disable=not progress):
-    problems += _shard_problems(folder, shard, manifest, seen)
+    try:
+      problems += _shard_problems(folder, shard, manifest, seen)
+    except (RecordsError, tf.errors.OpError) as error:  # an endpoint that fails half-way; what was found before is told too
+      problems.append(f"{shard.file}: {' '.join(str(error).split())[:300]}")
   problems += [f"record id {name!r} occurs {len(files)} times: {', '.join(files)}" for name, files in seen.items() if len(files) > 1]
   for split, of_split in manifest.splits.items():
     accounted = sum(shard.records + len(shard.skipped) for shard in of_split)
@@ -86,15 +91,16 @@ def verify(folder: str, progress: bool = False) -> list[str]:
 
 
 def _strangers(folder: str, known: set[str]) -> list[str]:
-  if not remote.can_list(folder):
-    return []
-  names = sorted(tf.io.gfile.listdir(folder))
+  names = remote.names(folder)
   return [f"{name}: a shard that the manifest does not name" for name in names if name.endswith(".tfrecord") and name not in known] + [
-      f"{name}: left over from a build that was interrupted" for name in names if name.endswith(UNFINISHED) or name == JOURNAL]
+      f"{name}: left over from a build that was interrupted" for name in names
+      if name.endswith((UNFINISHED, SHARD_JOURNAL)) or name == JOURNAL]
 
 
 def _shard_problems(folder: str, shard: Shard, manifest: Manifest, seen: dict[str, list[str]]) -> list[str]:
   path, problems = os.path.join(folder, shard.file), []
+  if remote.is_staged(folder):
+    path, = staging.local_copies(folder, [shard])
   size = _size(path)
   if size is None:
     return [f"{shard.file}: missing"]

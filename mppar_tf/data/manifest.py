@@ -13,6 +13,7 @@ from mppar_tf.data.schema import KINDS, SCHEMA_VERSION, Header, RecordsError
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.json"  # stands beside the shards while a build runs
+SHARD_JOURNAL = ".journal.json"  # ends the name of the journal of one shard, where shards are written by several processes
 UNFINISHED = ".writing"  # ends the name of a file that is being written
 SPLITS = ("train", "validation", "test")
 _HASH_CHUNK = 1 << 22
@@ -87,7 +88,6 @@ def read_manifest(folder: str) -> Manifest:
 
 def _stored(folder: str) -> bytes | None:
   path = manifest_path(folder)
-  remote.prepare(path)
   try:
     return remote.fetch(path) if remote.is_remote(path) else read_bytes(path)
   except tf.errors.NotFoundError:
@@ -169,8 +169,8 @@ def write_manifest(folder: str, manifest: Manifest) -> None:
   write_atomically(manifest_path(folder), manifest_text(manifest).encode())
 
 
-def write_atomically(path: str, content: bytes) -> None:
-  temporary = path + UNFINISHED
+def write_atomically(path: str, content: bytes, suffix: str = UNFINISHED) -> None:
+  temporary = path + suffix
   with tf.io.gfile.GFile(temporary, "wb") as file:
     file.write(content)
   tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -14,17 +14,17 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from mppar_tf.data import remote
+from mppar_tf.data import remote, staging
 from mppar_tf.data.integrity import damaged, framed, masked_crc32c, scan, verify
 from mppar_tf.data.manifest import SPLITS, Manifest, Shard, manifest_exists, manifest_path, read_manifest, shard_name, write_manifest
 from mppar_tf.data.schema import SCHEMA_VERSION, RecordsError, parse_context
-from mppar_tf.data.writing import DatasetWriter, Skipped, write_shard
+from mppar_tf.data.writing import DatasetWriter, ShardTask, Skipped, Workshop, write_shard
 from mppar_tf.types import NOT_ANNOTATED
 
 __all__ = [
-    "SCHEMA_VERSION", "SPLITS", "DatasetWriter", "Manifest", "RecordsError", "Shard", "Skipped", "Split", "actions", "checked_attributes",
-    "explain", "ids", "labels", "manifest_exists", "manifest_path", "masked_crc32c", "open_split", "read", "read_manifest", "scan",
-    "shard_name", "subjects", "tolerant", "verify", "write_manifest", "write_shard"]
+    "SCHEMA_VERSION", "SPLITS", "DatasetWriter", "Manifest", "RecordsError", "Shard", "ShardTask", "Skipped", "Split", "Workshop",
+    "actions", "checked_attributes", "explain", "ids", "labels", "manifest_exists", "manifest_path", "masked_crc32c", "open_split", "read",
+    "read_manifest", "scan", "shard_name", "subjects", "tolerant", "verify", "write_manifest", "write_shard"]
 
 ON_CORRUPT = ("fail", "skip_shard_remainder")
 CHECKS = ("size", "sha256")
@@ -36,7 +36,7 @@ class Split:
   folder: str
   manifest: Manifest
   split: str
-  files: tuple[str, ...]  # paths of the shards
+  files: tuple[str, ...]  # paths of the shards, or of their local copies
   counts: tuple[int, ...]  # records of each shard by the manifest
   readable: tuple[int, ...]  # records of each shard that are read; less than `counts` only under skip_shard_remainder
   tolerant: bool = False  # opened under skip_shard_remainder: `readable` was counted
@@ -77,7 +77,7 @@ def open_split(folder: str, split: str, *, on_corrupt: str = "fail", check: str 
     on_corrupt: `fail`, or `skip_shard_remainder`: a damaged shard is read up to its first bad record, and what is lost is counted and
       reported. A missing shard is an error under both.
     check: one of CHECKS: `size`, presence and byte size of every shard, or `sha256`, their digests too. Default: `sha256` for local
-      files, `size` for remote ones, since a digest reads all of them.
+      files, `size` for remote ones, since a digest reads all of them; records that are copied first (s3) are always compared.
   Raises:
     RecordsError: no such split, a missing or empty split, or a shard that differs from the manifest, named.
   """
@@ -96,11 +96,15 @@ def open_split(folder: str, split: str, *, on_corrupt: str = "fail", check: str 
   check = check or ("size" if remote.is_remote(folder) else "sha256")
   if check not in CHECKS:
     raise RecordsError(f"check: {check!r} is not one of {', '.join(CHECKS)}")
-  bad = damaged(folder, shards, checksums=check == "sha256")
+  if remote.is_staged(folder):
+    files, bad, check = staging.local_copies(folder, shards), {}, "sha256"  # a copy that is no copy is an error, whatever the policy
+  else:
+    files = tuple(os.path.join(folder, shard.file) for shard in shards)
+    bad = damaged(folder, shards, checksums=check == "sha256")
   missing = [file for file, reason in bad.items() if reason == "missing"]
   if missing:
     raise RecordsError(f"{folder}: {missing[0]} is missing ({len(missing)} of {len(shards)} shards of {split!r} are)")
-  opened = Split(folder, manifest, split, tuple(os.path.join(folder, shard.file) for shard in shards), counts, counts)
+  opened = Split(folder, manifest, split, files, counts, counts)
   if on_corrupt == "skip_shard_remainder":
     return tolerant(opened, bad if check == "sha256" else None)
   if bad:
@@ -157,10 +161,12 @@ def shard_records(split: Split, shard: tf.Tensor) -> tf.data.Dataset:
   # One place more than expected: it must hold the end's mark, or the shard has records too many.
   stream = tf.data.TFRecordDataset(file).ignore_errors().concatenate(end).take(expected + int(not split.tolerant))
 
+  state = "is damaged, or its connection failed" if remote.is_remote(split.files[0]) else "is damaged"
+
   def inside(number, serialized):
     last, ended = tf.equal(number, expected), tf.equal(tf.strings.length(serialized), 0)
     fits = tf.debugging.Assert(
-        tf.equal(last, ended), ["shard", file, "is damaged: the manifest says", expected, "readable records, but record", number,
+        tf.equal(last, ended), ["shard", file, f"{state}: the manifest says", expected, "readable records, but record", number,
                                 "(counted from 0) is missing, corrupt or one too many"])
     with tf.control_dependencies([fits] if fits is not None else []):
       return tf.logical_not(last)

@@ -3,11 +3,15 @@
 Shards are written under a temporary name and renamed. A journal beside them lists the finished ones; a build that starts again with the
 same arguments keeps every shard whose bytes match the journal and writes the others. `manifest.json` appears last. The same input gives the
 same bytes.
+
+Shards may also be written apart from the writer, by other processes or machines that see the folder (`missing`, `Workshop`): each of them
+then has a journal of its own, since these processes cannot write into one.
 """
 
 import dataclasses
 import json
 import os
+import uuid
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 import numpy as np
@@ -16,8 +20,8 @@ import tqdm
 
 from mppar_tf.data import remote
 from mppar_tf.data.manifest import (
-    JOURNAL, MANIFEST, SPLITS, UNFINISHED, Manifest, Shard, manifest_text, parse_manifest, read_bytes, sha256_of, shard_name,
-    write_atomically, write_manifest)
+    JOURNAL, MANIFEST, SHARD_JOURNAL, SPLITS, UNFINISHED, Manifest, Shard, manifest_text, parse_manifest, read_bytes, sha256_of,
+    shard_name, write_atomically, write_manifest)
 from mppar_tf.data.schema import JPEG_QUALITY, KINDS, Encoded, Header, Image, RecordsError, Video, encode
 from mppar_tf.progress import progress_bar
 
@@ -33,18 +37,27 @@ class Skipped(NamedTuple):
 Made = Video | Image | Encoded | Skipped
 
 
-def write_shard(path: str, made: Iterable[Made], header: Header, quality: int = JPEG_QUALITY) -> Shard:
+class ShardTask(NamedTuple):
+  """One shard to be written."""
+  split: str
+  file: str
+  items: Sequence[Any]
+  split_items: int  # of the whole split
+
+
+def write_shard(path: str, made: Iterable[Made], header: Header, quality: int = JPEG_QUALITY, temporary: str = "") -> Shard:
   """Writes one file of records under a temporary name, then renames it.
 
   Args:
     path: of the shard, e.g. `<folder>/train-00000-of-00008.tfrecord`.
     made: what becomes a record each (pixels are encoded here, `Encoded` goes in as it is), or `Skipped`.
+    temporary: that name; default: `path` and UNFINISHED.
   Returns:
     The shard's line of the manifest.
   Raises:
     RecordsError: what `encode` refuses.
   """
-  temporary, skipped, sizes, subjects = path + UNFINISHED, [], [], set()
+  temporary, skipped, sizes, subjects = temporary or path + UNFINISHED, [], [], set()
   with tf.io.TFRecordWriter(temporary) as writer:
     for one in made:
       if isinstance(one, Skipped):
@@ -58,6 +71,30 @@ def write_shard(path: str, made: Iterable[Made], header: Header, quality: int = 
   tf.io.gfile.rename(temporary, path, overwrite=True)
   heights, widths = zip(*sizes) if sizes else ((0,), (0,))
   return Shard(os.path.basename(path), len(sizes), size, digest, min(heights), min(widths), tuple(sorted(subjects - {""})), tuple(skipped))
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+  """What another process needs in order to write shards of a dataset; can be pickled."""
+  folder: str
+  manifest: Manifest  # without splits
+  quality: int
+
+  def write(self, task: ShardTask, made: Iterable[Made]) -> None:
+    """Writes a shard, then its journal. Two that write the same one at once do no harm: each has a temporary file of its own, and their
+    bytes are the same."""
+    remote.prepare(self.folder)
+    path = os.path.join(self.folder, task.file)
+    shard = write_shard(path, made, self.manifest.header, self.quality, f"{path}.{uuid.uuid4().hex}{UNFINISHED}")
+    journal = dataclasses.replace(self.manifest, splits={task.split: (shard,)}, items={task.split: task.split_items})
+    write_atomically(path + SHARD_JOURNAL, manifest_text(journal).encode(), f".{uuid.uuid4().hex}{UNFINISHED}")
+
+  def written(self, task: ShardTask) -> Shard:
+    """The line of the manifest that `write` left; raises RecordsError where it left none."""
+    path = os.path.join(self.folder, task.file)
+    if not tf.io.gfile.exists(path + SHARD_JOURNAL):
+      raise RecordsError(f"{path}: was not written; what writes shards must see this folder under this name")
+    return parse_manifest(read_bytes(path + SHARD_JOURNAL).decode(), path + SHARD_JOURNAL).splits[task.split][0]
 
 
 class DatasetWriter:
@@ -100,12 +137,20 @@ class DatasetWriter:
     self._former = _former(self._folder, self._manifest)
 
   @property
+  def workshop(self) -> Workshop:
+    return Workshop(self._folder, dataclasses.replace(self._manifest, splits={}, items={}), self._quality)
+
+  @property
   def splits(self) -> Mapping[str, tuple[Shard, ...]]:
     """The shards written so far, or kept from a former build."""
     return self._manifest.splits
 
+  def missing(self, split: str, items: Sequence[Any], *, shards: int | None = None) -> list[ShardTask]:
+    """The shards that `write_split` with these arguments would write."""
+    return [task for task in self._tasks(split, items, shards) if self._kept(task) is None]
+
   def write_split(self, split: str, items: Sequence[Any], make: Callable[[Any], Made], *, shards: int | None = None,
-                  mapper: Callable[..., Iterable[Made]] = map, progress: bool = True) -> None:
+                  mapper: Callable[..., Iterable[Made]] = map, written: Mapping[str, Shard] | None = None, progress: bool = True) -> None:
     """Writes the shards of a split that are not there yet.
 
     Args:
@@ -114,46 +159,49 @@ class DatasetWriter:
       make: item -> Video, Image, Encoded (encoded already, e.g. in a worker process) or Skipped.
       shards: number of files; default: one for each ITEMS_PER_SHARD items.
       mapper: an ordered `map`, such as that of a pool; called once for each shard.
+      written: shards, by file, that a workshop wrote just now.
     Raises:
       RecordsError: a bad split name, no items, every item skipped, or what `encode` refuses.
     """
+    with progress_bar(total=len(items), desc=f"{self._header.dataset} {split}", unit=" records", disable=not progress) as bar:
+      for task in self._tasks(split, items, shards):
+        shard = (written or {}).get(task.file) or self._kept(task)
+        if shard is None:
+          made = _counted(mapper(make, task.items), bar)
+          shard = write_shard(os.path.join(self._folder, task.file), made, self._header, self._quality)
+          self._enter(split, shard, len(items))
+        else:
+          self._enter(split, shard, len(items))
+          bar.update(len(task.items))
+    written = self._manifest.splits[split]
+    if not sum(shard.records for shard in written):
+      raise RecordsError(f"{self._folder}: split {split!r} has no records, all {len(items)} items were skipped ({written[0].skipped[0]})")
+
+  def _tasks(self, split: str, items: Sequence[Any], shards: int | None) -> list[ShardTask]:
     if split not in SPLITS:
       raise RecordsError(f"{self._folder}: split {split!r} is not one of {', '.join(SPLITS)}")
     if not len(items):
       raise RecordsError(f"{self._folder}: split {split!r} has no items")
     shards = min(shards or -(-len(items) // ITEMS_PER_SHARD), len(items))
     order = np.arange(len(items)) if self._shuffle_seed is None else np.random.default_rng(self._shuffle_seed).permutation(len(items))
-    with progress_bar(total=len(items), desc=f"{self._header.dataset} {split}", unit=" records", disable=not progress) as bar:
-      for number, numbers in enumerate(np.array_split(order, shards)):
-        name = shard_name(split, number, shards)
-        shard = self._kept(split, name, len(items))
-        if shard is None:
-          made = _counted(mapper(make, [items[i] for i in numbers]), bar)
-          shard = write_shard(os.path.join(self._folder, name), made, self._header, self._quality)
-          self._enter(split, shard, len(items))
-        else:
-          self._enter(split, shard, len(items))
-          bar.update(len(numbers))
-    written = self._manifest.splits[split]
-    if not sum(shard.records for shard in written):
-      raise RecordsError(f"{self._folder}: split {split!r} has no records, all {len(items)} items were skipped ({written[0].skipped[0]})")
+    return [ShardTask(split, shard_name(split, number, shards), [items[i] for i in numbers], len(items))
+            for number, numbers in enumerate(np.array_split(order, shards))]
 
   def finish(self) -> Manifest:
-    """Writes the manifest and removes the journal; the dataset can be read from now on."""
+    """Writes the manifest and removes the journals; the dataset can be read from now on."""
     if not self._manifest.splits:
       raise RecordsError(f"{self._folder}: no split was written")
     write_manifest(self._folder, self._manifest)
-    journal = os.path.join(self._folder, JOURNAL)
-    if tf.io.gfile.exists(journal):
-      tf.io.gfile.remove(journal)
+    for name in _journals(self._folder):
+      tf.io.gfile.remove(os.path.join(self._folder, name))
     return self._manifest
 
-  def _kept(self, split: str, name: str, items: int) -> Shard | None:
+  def _kept(self, task: ShardTask) -> Shard | None:
     """The shard that a former build finished, if its bytes are still those."""
-    if self._former is None or self._former.items.get(split) != items:
+    if self._former is None or self._former.items.get(task.split) != task.split_items:
       return None
-    path = os.path.join(self._folder, name)
-    shard = next((shard for shard in self._former.splits[split] if shard.file == name), None)
+    path = os.path.join(self._folder, task.file)
+    shard = next((shard for shard in self._former.splits[task.split] if shard.file == task.file), None)
     if shard is None or not tf.io.gfile.exists(path) or tf.io.gfile.stat(path).length != shard.bytes:
       return None
     return shard if sha256_of(path) == shard.sha256 else None
@@ -165,12 +213,7 @@ class DatasetWriter:
 
   def _journal(self) -> Manifest:
     """What is written now, and what a former build finished that this one has not come to yet: a second kill must not lose it."""
-    splits, items = dict(self._manifest.splits), dict(self._manifest.items)
-    for split, shards in (self._former.splits if self._former else {}).items():
-      if items.setdefault(split, self._former.items[split]) == self._former.items[split]:
-        known = {shard.file for shard in splits.get(split, ())}
-        splits[split] = splits.get(split, ()) + tuple(shard for shard in shards if shard.file not in known)
-    return dataclasses.replace(self._manifest, splits=splits, items=items)
+    return _with_shards_of(self._manifest, self._former) if self._former else self._manifest
 
 
 def _counted(made: Iterable[Made], bar: tqdm.tqdm) -> Iterable[Made]:
@@ -179,9 +222,25 @@ def _counted(made: Iterable[Made], bar: tqdm.tqdm) -> Iterable[Made]:
     bar.update(1)
 
 
+def _with_shards_of(manifest: Manifest, other: Manifest) -> Manifest:
+  """`manifest` with the shards that it lacks and `other` has, where both count as many sources of a split."""
+  splits, items = dict(manifest.splits), dict(manifest.items)
+  for split, shards in other.splits.items():
+    if items.setdefault(split, other.items[split]) == other.items[split]:
+      known = {shard.file for shard in splits.get(split, ())}
+      splits[split] = splits.get(split, ()) + tuple(shard for shard in shards if shard.file not in known)
+  return dataclasses.replace(manifest, splits=splits, items=items)
+
+
+def _journals(folder: str) -> list[str]:
+  # A shard's own journal comes first: it was written after whatever the common one says of that shard.
+  return sorted((name for name in tf.io.gfile.listdir(folder) if name == JOURNAL or name.endswith(SHARD_JOURNAL)), key=JOURNAL.__eq__)
+
+
 def _former(folder: str, manifest: Manifest) -> Manifest | None:
-  """What a build with the same arguments left: its journal, or its manifest where it finished."""
-  for name in (JOURNAL, MANIFEST):
+  """What a build with the same arguments left: its journals, or its manifest where it finished."""
+  found = None
+  for name in (*_journals(folder), MANIFEST):
     path = os.path.join(folder, name)
     if not tf.io.gfile.exists(path):
       continue
@@ -189,7 +248,7 @@ def _former(folder: str, manifest: Manifest) -> Manifest | None:
     changed = [field.name for field in dataclasses.fields(Manifest) if field.name not in ("splits", "items")
                and getattr(former, field.name) != getattr(manifest, field.name)]
     if not changed:
-      return former
-    if name == MANIFEST:
+      found = former if found is None else _with_shards_of(found, former)
+    elif name == MANIFEST:
       raise RecordsError(f"{folder}: holds finished records made with another {', '.join(changed)}; remove the folder or choose another")
-  return None
+  return found
