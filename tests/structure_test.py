@@ -49,12 +49,13 @@ MAY_IMPORT = {
     "experiment": {"data", "feeding", "methods", "models", "protocols", "types"},
     "validation": {"data", "evaluation.metrics", "experiment", "feeding", "methods", "types"},
     "conversion": set(),
-    "on_camera": set(),
+    "display_matrix": set(),
+    "on_camera": {"display_matrix"},
     "exporting": {"conversion", "on_camera", "types"},
     "comparison": {"evaluation"},
     "side_by_side": set(),
 }
-TOOLS_MAY_IMPORT = {"", "data.schema", "data.records", "data.vocabularies"}  # of mppar_tf
+TOOLS_MAY_IMPORT = {"", "display_matrix", "data.schema", "data.records", "data.vocabularies"}  # of mppar_tf
 PROGRAMS_ALSO = {"flagfiles", "options"}
 OPTIONS = {"mppar_tf.options", "tfrecord_tools.options"}
 

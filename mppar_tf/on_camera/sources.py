@@ -3,13 +3,13 @@
 import contextlib
 import pathlib
 import re
-import struct
 from fractions import Fraction
 from typing import Any, Iterator, NamedTuple, Protocol
 
 import av
 import numpy as np
 
+from mppar_tf import display_matrix
 from mppar_tf.on_camera.errors import SourceFailed
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -64,17 +64,10 @@ def _told(what: str) -> Iterator[None]:
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
   """uint8 RGB [H, W, 3], turned and mirrored as the file says: metadata is dropped later, so both must be in the pixels."""
-  pixels = frame.to_ndarray(format="rgb24")
-  stored = frame.side_data.get("DISPLAYMATRIX")
-  if stored is None:
-    return pixels
-  # x' = a x + c y, y' = b x + d y, in 16.16 fixed point; the other entries move the picture as a whole.
-  a, b, _, c, d, *_ = (round(entry / 65536, 2) for entry in struct.unpack("=9i", bytes(stored)))
-  if sorted(map(abs, (a, b, c, d))) != [0, 0, 1, 1] or abs(a) != abs(d):
+  pixels = display_matrix.upright(frame.to_ndarray(format="rgb24"), frame)
+  if pixels is None:
     raise SourceFailed(f"a frame is turned by {frame.rotation} degrees, not by a multiple of 90")
-  if not a:
-    pixels = pixels.transpose(1, 0, 2)  # [W, H, 3]
-  return np.ascontiguousarray(pixels[::-1 if b + d < 0 else 1, ::-1 if a + c < 0 else 1])
+  return pixels
 
 
 class VideoFile:

@@ -32,6 +32,7 @@ from typing import Any, Callable, NamedTuple
 import av
 import numpy as np
 
+from mppar_tf import display_matrix
 from tfrecord_tools.readers import timing
 
 # Containers of old DivX files declare a frame or two more than they hold; a file that broke off lacks far more.
@@ -159,18 +160,11 @@ def _end(part: av.Packet | av.VideoFrame) -> float:
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-  """uint8 RGB [H, W, 3], turned and mirrored as the display matrix says: FFmpeg's decoder leaves that to the player."""
-  pixels = _on_black(frame)
-  stored = frame.side_data.get("DISPLAYMATRIX")
-  if stored is None:
-    return pixels
-  # x' = a x + c y, y' = b x + d y, in 16.16 fixed point; the other entries move the picture as a whole.
-  a, b, _, c, d, *_ = (round(entry / 65536, 2) for entry in struct.unpack("=9i", bytes(stored)))
-  if sorted(map(abs, (a, b, c, d))) != [0, 0, 1, 1] or abs(a) != abs(d):
+  """uint8 RGB [H, W, 3], as a player would show it."""
+  pixels = display_matrix.upright(_on_black(frame), frame)
+  if pixels is None:
     raise Undecodable(f"its frames are to be shown turned by {frame.rotation} degrees; quarters and mirrors are possible")
-  if not a:
-    pixels = pixels.transpose(1, 0, 2)  # [W, H, 3]
-  return np.ascontiguousarray(pixels[::-1 if b + d < 0 else 1, ::-1 if a + c < 0 else 1])
+  return pixels
 
 
 def _on_black(frame: av.VideoFrame) -> np.ndarray:
