@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tfrecord_tools import splits
 from tfrecord_tools.plan import Item, Plan, PlanError, Problem
-from tfrecord_tools.readers import numbered, still
+from tfrecord_tools.readers import numbered, official, still
 from tfrecord_tools.source import digest, inside, mixed, read_csv
 
 LISTS = {"train": "Annot_TrainList.txt", "test": "Annot_TestList.txt"}
@@ -50,10 +50,8 @@ class Segment(NamedTuple):
 
 def settings(options: Any) -> dict[str, dict[str, Any]]:
   """Everything that decides the records but the source itself, for each dataset folder."""
-  return {"ipn": {
-      "reader": "ipn", "non_gestures": options.non_gestures, "jpeg_quality": options.jpeg_quality, "split_seed": options.split_seed,
-      "validation_share": options.validation_share, "frame_height": options.frame_height, "frame_width": options.frame_width,
-      "resize": options.resize, "shard_records": options.shard_records or SHARD_RECORDS}}
+  return {"ipn": official.settings("ipn", options, SHARD_RECORDS) | {
+      "non_gestures": options.non_gestures, "split_seed": options.split_seed, "validation_share": options.validation_share}}
 
 
 def plan(options: Any) -> list[Plan]:

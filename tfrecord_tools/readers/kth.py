@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from tfrecord_tools import splits
 from tfrecord_tools.plan import Item, Plan, PlanError, Problem
-from tfrecord_tools.readers import still, video
+from tfrecord_tools.readers import official, still, video
 from tfrecord_tools.source import digest, inside, mixed
 
 TABLE = "00sequences.txt"
@@ -49,9 +49,7 @@ class Sequence(NamedTuple):
 def settings(options: Any) -> dict[str, dict[str, Any]]:
   """Everything that decides the records but the source itself, for each dataset folder."""
   name = "kth" if options.kth_split == "subjects" else "kth_identity"
-  return {name: {
-      "reader": "kth", "split": options.kth_split, "jpeg_quality": options.jpeg_quality, "frame_height": options.frame_height,
-      "frame_width": options.frame_width, "resize": options.resize, "shard_records": options.shard_records or SHARD_RECORDS}}
+  return {name: official.settings("kth", options, SHARD_RECORDS) | {"split": options.kth_split}}
 
 
 def plan(options: Any) -> list[Plan]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tfrecord_tools import splits
 from tfrecord_tools.plan import Item, Plan, PlanError, Problem
-from tfrecord_tools.readers import ixmas, numbered, still
+from tfrecord_tools.readers import ixmas, numbered, official, still
 from tfrecord_tools.source import digest, inside, mixed
 
 SETS = ("s01s02", "s01s03", "s01s07", "s02s01", "s02s03", "s02s06", "s02s07", "s03s02", "s03s04", "s03s05", "s03s06",
@@ -61,10 +61,8 @@ PAIRS = tuple(dict.fromkeys(map(pair_of, SETS)))  # in the numbering of the list
 def settings(options: Any) -> dict[str, dict[str, Any]]:
   """Everything that decides the records but the source itself, for each dataset folder."""
   name = "sbu" if options.sbu_split == "pairs" else f"sbu_{options.sbu_split}"
-  return {name: {
-      "reader": "sbu", "split": options.sbu_split, "jpeg_quality": options.jpeg_quality, "split_seed": options.split_seed,
-      "validation_share": options.validation_share, "frame_height": options.frame_height, "frame_width": options.frame_width,
-      "resize": options.resize, "shard_records": options.shard_records or SHARD_RECORDS}}
+  return {name: official.settings("sbu", options, SHARD_RECORDS) | {
+      "split": options.sbu_split, "split_seed": options.split_seed, "validation_share": options.validation_share}}
 
 
 def plan(options: Any) -> list[Plan]:
