@@ -27,18 +27,17 @@ class Benchmark:
     return self.known == SUBJECT
 
 
+TWIN = Benchmark(
+    clips="twin_clips", private="twin_images",
+    known=("color", "gender", "complete_face", "partial_face", "semi_nudity", "personal_relationship", "social_relationship"),
+    novel=("hair_color", "race", "sports", "age", "weight", "landmark", "tattoo"),
+    build=("python -m tfrecord_tools.build twin",),
+    note="Procedural twin of UCF101-VISPR, synthetic. Its novel attribute landmark shares no mechanism with any known one.")
+
 BENCHMARKS = {
-    "twin": Benchmark(
-        clips="twin_clips", private="twin_images",
-        known=("color", "gender", "complete_face", "partial_face", "semi_nudity", "personal_relationship", "social_relationship"),
-        novel=("hair_color", "race", "sports", "age", "weight", "landmark", "tattoo"),
-        build=("python -m tfrecord_tools.build twin",),
-        note="Procedural twin of UCF101-VISPR, synthetic. Its novel attribute landmark shares no mechanism with any known one."),
-    "twin_as_built": Benchmark(
-        clips="twin_clips", private="twin_images",
-        known=("color", "gender", "complete_face", "partial_face", "semi_nudity", "personal_relationship", "social_relationship"),
-        novel=("hair_color", "race", "sports", "age", "weight", "landmark", "tattoo"),
-        build=("python -m tfrecord_tools.build twin --twin_size=48",),
+    "twin": TWIN,
+    "twin_as_built": dataclasses.replace(
+        TWIN, build=("python -m tfrecord_tools.build twin --twin_size=48",),
         note="A twin of another seed, size, length or share, by a name of its own: its figures are not those of the benchmark twin."),
     "twin_hmdb51": Benchmark(
         clips="twin_clips", private="twin_images", known=("skin_color", "nudity", "relationship"), novel=("gender", "face"),
