@@ -8,8 +8,10 @@ Parts:
                  (--bench_config)
   updates_paper  the same with the paper's networks (Johnson, C3D, two MobileNetV2) on 16x112x112 clips (--bench_paper_batch);
                  needs about 14 GB of memory
-  input          clips read from records, against the same clips decoded from H.264 files by PyAV: same frames, same windows, as
-                 many threads
+  input          clips read from records, against the same clips decoded from H.264 files by PyAV (same frames, same windows, as
+                 many threads), and against libjpeg alone on the same pictures, which no reader of records can outrun
+  building       records built from video files by tfrecord_tools.build, against decoding the same files and against compressing
+                 as many frames; and what these rates mean for all of UCF101 and HMDB51. --bench_source=FOLDER takes real videos
 
 Each variant lives in a process of its own and does one turn in each round while the others wait. A ratio is the median over rounds
 of what was measured in the same round, so a machine that is busy now and idle then does not tilt it. Seconds are wall-clock; CPU
@@ -47,7 +49,8 @@ UPDATES = {  # variant -> method, meta gradient
     "mppar first_order": ("mppar", "first_order"),
     "mppar exact": ("mppar", "exact"),
 }
-REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "input": "videos"}
+REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "input": "videos", "building": "decoding"}
+RECORDS = ("input", "building")  # parts without updates
 ATTRIBUTES = 7  # known ones of UCF101-VISPR, and of its twin
 SMALL_CLASSES, PAPER_CLASSES = 10, 101  # of the twin, and of UCF101
 PAPER_ATTACKERS = ("mobilenet_v2_0.5", "mobilenet_v2_1.0")
@@ -68,14 +71,18 @@ def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options:
   """Measures the chosen parts; returns an exit code."""
   # All that can be wrong with the flags is found before the first minute is spent.
   chosen = list(dict.fromkeys(bench.bench_parts))
-  jobs = {part: update_jobs(part, bench, clip, machine_options, seed.seed) for part in chosen if part != "input"}
+  jobs = {part: update_jobs(part, bench, clip, machine_options, seed.seed) for part in chosen if part not in RECORDS}
   if "input" in chosen:
     check_input(clip)
+  if "building" in chosen and bench.bench_source:
+    check_source(bench.bench_source)
   report = {"machine": machine(), "flags": flagfiles.lines(bench, clip, machine_options, seed), "parts": {}}
   print(bench_tables.machine_line(report["machine"]), flush=True)
   for part in chosen:
     if part == "input":
       found = measure_input(bench, clip, machine_options, seed.seed)
+    elif part == "building":
+      found = measure_building(bench, machine_options, seed.seed)
     else:
       found = dataclasses.asdict(measured(part, jobs[part], bench.bench_rounds)) | {"sizes": sizes(jobs[part])}
     report["parts"][part] = found | {"reference": REFERENCE[part], "load_average_after": _load()}
@@ -156,17 +163,59 @@ def measure_input(bench: options.BenchOptions, clip: options.ClipOptions, machin
     made = {"folder": folder, "videos": bench.bench_videos, "video_frames": bench.bench_video_frames, "batch": INPUT_BATCH, "clip": clip,
             "seed": seed, "plan_clips": (bench.bench_rounds + 1) * (LEAD_BATCHES + batches) * INPUT_BATCH}
     try:
-      with side_by_side.Child(Job("mppar_tf.bench_input", "make", made)) as child:
-        material = child.ready()
+      material = _material(Job("mppar_tf.bench_input", "make", made))
     except side_by_side.Lost as lost:
-      return dataclasses.asdict(side_by_side.Measured([], {}, {}, [], {"material": str(lost)}))
+      return _nothing(lost)
     of_clip = {"frames": clip.clip_frames, "skip": clip.frame_skip, "crop": clip.crop, "total": bench.bench_video_frames}
     jobs = {"videos": Job("mppar_tf.bench_videos", "prepare", turns | {"folder": folder, "of_clip": of_clip}),
             "records": Job("mppar_tf.bench_input", "prepare", turns | {
-                "folder": folder, "clip": clip, "seed": seed, "deterministic": machine_options.deterministic})}
+                "folder": folder, "clip": clip, "seed": seed, "deterministic": machine_options.deterministic}),
+            "libjpeg": Job("mppar_tf.bench_jpeg", "prepare", turns | {"folder": folder, "of_clip": of_clip})}
     found = dataclasses.asdict(measured("input", jobs, bench.bench_rounds))
   sizes_of_turn = {"videos": bench.bench_videos, "clips": batches * INPUT_BATCH, "bytes_of_clip": 3 * clip.clip_frames * clip.crop ** 2}
   return found | {"material": material, "sizes": of_clip | sizes_of_turn}
+
+
+def _material(job: Job) -> dict[str, Any]:
+  """Lets a process make what is measured; its facts. Raises Lost."""
+  with side_by_side.Child(job) as child:
+    return child.ready()
+
+
+def _nothing(lost: side_by_side.Lost) -> dict[str, Any]:
+  return dataclasses.asdict(side_by_side.Measured([], {}, {}, [], {"material": str(lost)}))
+
+
+# ---- building ----
+
+
+def check_source(folder: str) -> None:
+  """Raises OptionError where no video lies below the folder."""
+  from mppar_tf import bench_building
+  try:
+    bench_building.real_videos(folder)
+  except ValueError as error:
+    raise options.OptionError(f"--bench_source={error}") from error
+
+
+def measure_building(bench: options.BenchOptions, machine_options: options.MachineOptions, seed: int) -> dict[str, Any]:
+  """Makes or copies videos into a temporary folder, builds records of them round by round, and removes everything."""
+  from mppar_tf import bench_building
+  with tempfile.TemporaryDirectory(prefix="mppar_tf_bench_") as folder:
+    made = {"folder": folder, "source": bench.bench_source, "videos": bench.bench_build_videos,
+            "video_frames": bench.bench_video_frames, "seed": seed}
+    try:
+      material = _material(Job("mppar_tf.bench_building", "make", made))
+    except side_by_side.Lost as lost:
+      return _nothing(lost)
+    common = {"folder": folder, "threads": machine_options.threads, "frames": material["frames"]}
+    jobs = {"decoding": Job("mppar_tf.bench_building", "decoding", common),
+            "compressing": Job("mppar_tf.bench_building", "compressing", common),
+            "building": Job("mppar_tf.bench_building", "building", common | {"table": "all"}),
+            "starting": Job("mppar_tf.bench_building", "building", common | {"table": "few", "frames": material["few_frames"]})}
+    found = dataclasses.asdict(measured("building", jobs, bench.bench_rounds))
+  found |= {"material": material | {"real": bool(bench.bench_source)}}
+  return found | {"projection": bench_building.projection(found["rounds"])}
 
 
 # ---- facts ----

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from mppar_tf import bench_videos, experiment, feeding, side_by_side
+from mppar_tf import bench_jpeg, bench_videos, experiment, feeding, side_by_side
 from mppar_tf.data import clips, frames, order, records, schema
 from mppar_tf.progress import progress_bar
 
@@ -53,12 +53,16 @@ def make(*, folder: str, videos: int, video_frames: int, plan_clips: int, batch:
   writer.write_split("train", range(videos), record, shards=min(4, videos))
   manifest = writer.finish()
   split = records.open_split(records_folder(folder), "train")
+  parsed = [schema.parse_video(serialized) for _, serialized in records.read(split)]
+  frames_of = {int(one["id"].numpy()): one["frames"].numpy().tolist() for one in parsed}
+  pictures_bytes = bench_jpeg.save_pictures(folder, (frames_of[number] for number in range(videos)), video_frames)
   plan = _plan(split, clip, seed, plan_clips)
   bench_videos.save_plan(folder, plan)
   difference = _difference(split, folder, plan[:batch], clip, seed, video_frames)
   if difference > LARGEST_DIFFERENCE:
     raise RuntimeError(f"records and videos do not give the same clips: they differ by {difference:.1f} of 255")
   stored = {"records_bytes": sum(shard.bytes for shard in manifest.splits["train"]),
+            "pictures_bytes": pictures_bytes,
             "videos_bytes": sum(os.path.getsize(bench_videos.path_of(folder, number)) for number in range(videos))}
   return None, stored | {"mean_difference_of_255": difference}
 

@@ -1,21 +1,24 @@
 """The benchmark's figures as Markdown."""
 
+import functools
 from typing import Any, Mapping
 
 from mppar_tf import side_by_side
 
 MIB = 2 ** 20
+STORED = {"videos": "videos_bytes", "records": "records_bytes", "libjpeg": "pictures_bytes"}
 
 
 def summaries(found: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
   """Figure -> variant -> its `side_by_side.summary`, from the raw rounds of a part.
 
-  Figures: seconds and cpu_seconds of a turn; and where a turn reads clips, clips_per_second.
+  Figures: seconds and cpu_seconds of a turn; and where a turn counts clips or frames, clips_per_second, frames_per_second.
   """
   rounds, reference = found["rounds"], found["reference"]
   values = {key: [{name: figures[key] for name, figures in one.items()} for one in rounds] for key in ("seconds", "cpu_seconds")}
-  if any("clips" in figures for one in rounds for figures in one.values()):
-    values["clips_per_second"] = [{name: figures["clips"] / figures["seconds"] for name, figures in one.items()} for one in rounds]
+  for counted in ("clips", "frames"):
+    if any(counted in figures for one in rounds for figures in one.values()):
+      values[f"{counted}_per_second"] = [{name: figures[counted] / figures["seconds"] for name, figures in one.items()} for one in rounds]
   return {key: side_by_side.summary(rows, reference) for key, rows in values.items()}
 
 
@@ -28,7 +31,9 @@ def machine_line(machine: Mapping[str, Any]) -> str:
 
 def table(part: str, found: Mapping[str, Any]) -> str:
   """One part's heading and table; a variant that failed has its reason in place of figures."""
-  return _input(found) if part == "input" else _updates(part, found)
+  if "material" in found["failures"]:
+    return f"### {part}\n\nNot measured: making the material {found['failures']['material']}"
+  return {"input": _input, "building": _building}.get(part, functools.partial(_updates, part))(found)
 
 
 def _updates(part: str, found: Mapping[str, Any]) -> str:
@@ -51,8 +56,6 @@ def _updates(part: str, found: Mapping[str, Any]) -> str:
 
 
 def _input(found: Mapping[str, Any]) -> str:
-  if "material" in found["failures"]:
-    return f"### input\n\nNot measured: making the videos and records {found['failures']['material']}"
   sizes, material, rates = found["sizes"], found["material"], found["summary"].get("clips_per_second", {})
   heading = (f"### input: clips of {sizes['frames']} frames, {sizes['crop']}x{sizes['crop']} pixels, frame skip {sizes['skip']}\n\n"
              f"{sizes['videos']} videos of {sizes['total']} frames; {sizes['clips']} clips a turn, {len(found['rounds'])} rounds, "
@@ -67,14 +70,40 @@ def _input(found: Mapping[str, Any]) -> str:
     cpu = 1000 * found["summary"]["cpu_seconds"][name]["median"] / sizes["clips"]
     rows.append([name, f"{own['median']:.3g}", f"{own['min']:.3g}", f"{own['max']:.3g}",
                  f"{own['median'] * sizes['bytes_of_clip'] / 1e6:.3g}", _ratio(own), f"{cpu:.3g}",
-                 f"{_peak(found, name):.0f}", f"{material[f'{name}_bytes'] / MIB:.3g}"])
+                 f"{_peak(found, name):.0f}", f"{material[STORED[name]] / MIB:.3g}"])
   ratio = f"ratio to {found['reference']}, round by round"
   return heading + "\n" + _markdown(
       ["source", "median clips/s", "min", "max", "MB/s", ratio, "CPU ms a clip", "peak MiB", "stored MiB"], rows)
 
 
+def _building(found: Mapping[str, Any]) -> str:
+  material, rates = found["material"], found["summary"].get("frames_per_second", {})
+  kind = f"{material['different']} real, in turn" if material["real"] else "made up, 320x240, MPEG-4"
+  heading = (f"### building: records from videos\n\n{material['videos']} videos ({kind}), {material['frames']} frames, "
+             f"{material['bytes'] / 1e6:.3g} MB, stored at 160x120; {len(found['rounds'])} rounds, files in the page cache. "
+             f"MB/s of what is read (decoding) or stored. starting: the same build of {material['few_videos']} videos only.\n")
+  rows = []
+  for name in found["variants"]:
+    if name in found["failures"]:
+      rows.append([name, found["failures"][name], *[""] * 6])
+      continue
+    own, figures = rates[name], found["rounds"][0][name]
+    seconds, frames = found["summary"]["seconds"][name]["median"], figures["frames"]
+    cpu = 1000 * found["summary"]["cpu_seconds"][name]["median"] / frames
+    rows.append([name, f"{seconds:.3g}", f"{own['median'] * material['videos'] / material['frames']:.3g}",
+                 f"{own['median']:.4g} ({own['min']:.4g} to {own['max']:.4g})", f"{figures['bytes'] / seconds / 1e6:.3g}",
+                 _ratio(own) if frames == material["frames"] else "", f"{cpu:.3g}", f"{_peak(found, name):.0f}"])
+  ratio = f"ratio to {found['reference']}, round by round"
+  lines = _markdown(["work", "median s", "videos/s", "frames/s", "MB/s", ratio, "CPU ms a frame", "peak MiB of one process"], rows)
+  projected = [[name, str(one["videos"]), f"{one['frames'] / 1e6:.2f} million ({one['known_from']})",
+                "{median:.2f} ({min:.2f} to {max:.2f})".format(**one["hours"]), f"{one['gigabytes']:.1f}"]
+               for name, one in found["projection"].items()]
+  header = ["projected", "videos", "frames", "hours to build, on this machine", "GB of records"]
+  return f"{heading}\n{lines}" + (f"\n\n{_markdown(header, projected)}" if projected else "")
+
+
 def _peak(found: Mapping[str, Any], name: str) -> float:
-  return max(one[name]["peak_mib"] for one in found["rounds"])
+  return max(one[name].get("largest_process_mib", one[name]["peak_mib"]) for one in found["rounds"])
 
 
 def _ratio(own: Mapping[str, float]) -> str:

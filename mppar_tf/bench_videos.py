@@ -42,21 +42,21 @@ def load_plan(folder: str) -> list[Cut]:
     return [Cut(*row[:4], bool(row[4])) for row in stored["cuts"].tolist()]
 
 
-def pictures(seed: int, count: int) -> Iterator[np.ndarray]:
-  """Frames of a made-up film, uint8 RGB [HEIGHT, WIDTH, 3]: a camera pans over a scene in which a shape moves, with some sensor noise.
+def pictures(seed: int, count: int, height: int = HEIGHT, width: int = WIDTH) -> Iterator[np.ndarray]:
+  """Frames of a made-up film, uint8 RGB [height, width, 3]: a camera pans over a scene in which a shape moves, with some sensor noise.
 
   Textures and motion are such that a frame takes as many bytes as one of real footage does at this size, as JPEG (8 to 10 kB at
   quality 95) and as H.264 (about 60 kbit/s): decoding time goes with them.
   """
   random = np.random.default_rng(seed)
-  scene, shape = (_texture(random, 2 * HEIGHT, 2 * WIDTH) for _ in range(2))
+  scene, shape = (_texture(random, 2 * height, 2 * width) for _ in range(2))
   speed, phase = random.uniform(0.01, 0.03, 4), random.uniform(0, 2 * np.pi, 4)
-  rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+  rows, columns = np.mgrid[:height, :width]
   for number in range(count):
     pan_y, pan_x, y, x = 0.5 + 0.4 * np.sin(phase + speed * number)
-    top, left = int(pan_y * HEIGHT), int(pan_x * WIDTH)
-    inside = ((rows - y * HEIGHT) / (HEIGHT / 4)) ** 2 + ((columns - x * WIDTH) / (WIDTH / 10)) ** 2 < 1  # [H, W]
-    frame = np.where(inside[..., None], shape[:HEIGHT, :WIDTH], scene[top:top + HEIGHT, left:left + WIDTH])
+    top, left = int(pan_y * height), int(pan_x * width)
+    inside = ((rows - y * height) / (height / 4)) ** 2 + ((columns - x * width) / (width / 10)) ** 2 < 1  # [H, W]
+    frame = np.where(inside[..., None], shape[:height, :width], scene[top:top + height, left:left + width])
     yield np.clip(frame + random.normal(0, 1.0, frame.shape), 0, 255).astype(np.uint8)
 
 
@@ -70,12 +70,13 @@ def _texture(random: np.random.Generator, height: int, width: int) -> np.ndarray
   return 120 + 40 * np.moveaxis(grey, 0, -1)  # [H, W, 3]
 
 
-def write_video(path: str, frames: Iterator[np.ndarray]) -> None:
-  """H.264 as its encoder sets it by default (CRF 23)."""
+def write_video(path: str, frames: Iterator[np.ndarray], codec: str = "libx264") -> None:
+  """A file as the codec's encoder sets it by default (libx264: CRF 23)."""
   with av.open(path, "w") as container:
-    stream = container.add_stream("libx264", rate=RATE)
-    stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-    for frame in frames:
+    stream = container.add_stream(codec, rate=RATE)
+    for number, frame in enumerate(frames):
+      if not number:
+        stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
       container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
     container.mux(stream.encode())
 

@@ -250,19 +250,23 @@ class ReproduceOptions:
 @dataclasses.dataclass(frozen=True)
 class BenchOptions:
   """What is measured, and how often."""
-  bench_parts: tuple[str, ...] = option(("updates_small", "updates_paper", "input"), "What is measured.",
-                                        choices=lambda: ("updates_small", "updates_paper", "input"))
+  bench_parts: tuple[str, ...] = option(("updates_small", "updates_paper", "input", "building"), "What is measured.",
+                                        choices=lambda: ("updates_small", "updates_paper", "input", "building"))
   bench_rounds: int = option(10, "Rounds; in each, every variant is measured once.", low=1)
   bench_json: str | None = option(None, "Path of a JSON file that keeps every figure of every round.")
   bench_config: str = option("protocol_a.flags", "Flagfile of the training whose networks and batches updates_small measures.")
   bench_paper_batch: int = option(1, "Clips of one loss in updates_paper; twice as many images.", low=1)
   bench_videos: int = option(40, "Videos that input makes (160x120, H.264) in a temporary folder, and records from them.", low=1)
-  bench_video_frames: int = option(64, "Frames of each.", low=1)
+  bench_video_frames: int = option(64, "Frames of each video that is made.", low=1)
+  bench_build_videos: int = option(120, "Videos of building (made at 320x240, MPEG-4), of which every build makes records.", low=10)
+  bench_source: str | None = option(None, "Folder of real videos that building takes in place of made ones, in turn.")
   bench_clips: int = option(160, "Clips that each side of input reads in one turn, rounded up to whole batches.", low=1)
 
   def __post_init__(self):
     if not self.bench_parts:
-      raise OptionError("--bench_parts= names no part; there are updates_small, updates_paper, input")
+      raise OptionError("--bench_parts= names no part; there are updates_small, updates_paper, input, building")
+    if self.bench_source is not None and not os.path.isdir(self.bench_source):
+      raise OptionError(f"--bench_source={self.bench_source}: no such folder")
     if self.bench_json is not None:
       path = pathlib.Path(self.bench_json).absolute()
       if path.is_dir() or not os.access(path.parent, os.W_OK):  # told now, not after an hour of measuring
