@@ -122,6 +122,10 @@ def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.S
   for flag in ("action_batch", "privacy_batch", "recognizer_batch", "attacker_batch"):
     if getattr(train, flag) % strategy.num_replicas_in_sync:
       raise ExperimentError(f"--{flag}={getattr(train, flag)} cannot be split evenly over {strategy.num_replicas_in_sync} replicas")
+  for flag in ("action_batch", "privacy_batch"):
+    if getattr(train, flag) // strategy.num_replicas_in_sync % train.accumulation:
+      raise ExperimentError(f"--{flag}={getattr(train, flag)} over {strategy.num_replicas_in_sync} replica(s) cannot be divided into "
+                            f"--accumulation={train.accumulation} equal pieces")
 
   every = train.sets_every or max(2, private_splits["train"].total // train.privacy_batch // 2 * 2)
   settings = dataclasses.replace(train, sets_every=every)

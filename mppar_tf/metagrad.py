@@ -8,6 +8,10 @@ The second-order term is written out as a Hessian-vector product, H_s * g_q, ins
 needs no collective inside a differentiated region (so it is exact under data parallelism) and the support and query sides meet only in
 vectors.
 Nothing is assigned on the way: phi' is a list of tensors, and a model is evaluated at it by `stateless_call`.
+
+Losses are sums over samples, so gradients and Hessian-vector products may be summed over equal pieces of a batch, one piece after the other:
+the same numbers in a fraction of the memory. The price is the support gradient, which is computed once more for the product: with one piece
+its tape is kept, with several that would keep what pieces are there to free.
 """
 
 from typing import Callable, NamedTuple, Sequence
@@ -18,8 +22,9 @@ from mppar_tf import replica
 
 MODES = ("exact", "first_order", "joint")
 
-# A loss at given parameters: -> (this replica's share of the loss [], a dict of this replica's shares of things to log)
-Loss = Callable[[Sequence[tf.Tensor]], tuple[tf.Tensor, dict[str, tf.Tensor]]]
+# A loss at given parameters: -> (this replica's share of the loss [], a dict of this replica's shares of things to log, each []).
+# loss(phi) is that of a whole batch, loss(phi, piece) that of one of its pieces, which add up to the whole.
+Loss = Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
 
 
 class MetaGradient(NamedTuple):
@@ -33,8 +38,22 @@ class MetaGradient(NamedTuple):
   query_log: dict[str, tf.Tensor]
 
 
-def gradient(loss: Loss, phi: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
+def gradient(loss: Loss, phi: Sequence[tf.Tensor], pieces: int = 1) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
   """This replica's share of grad loss(phi), the loss and its log. Raises ValueError where no gradient reaches a parameter."""
+  if pieces == 1:
+    return _gradient(loss, phi)
+  names = []
+
+  def of_piece(piece):
+    gradients, value, log = _gradient(lambda at: loss(at, piece), phi)
+    names[:] = log
+    return [*gradients, value, tf.stack(list(log.values()))]
+  zero = tf.zeros([], phi[0].dtype)
+  *gradients, value, logged = _summed(of_piece, [*map(tf.zeros_like, phi), zero, zero[None]], pieces)
+  return gradients, value, dict(zip(names, tf.unstack(tf.ensure_shape(logged, [len(names)]))))
+
+
+def _gradient(loss: Loss, phi: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(phi)
     value, log = loss(phi)
@@ -45,7 +64,31 @@ def gradient(loss: Loss, phi: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.
   return gradients, value, log
 
 
-def meta_gradient(support: Loss, query: Loss, phi: Sequence[tf.Tensor], *, alpha: float, mode: str = "exact") -> MetaGradient:
+def _summed(of_piece: Callable[[tf.Tensor], list[tf.Tensor]], zeros: list[tf.Tensor], pieces: int) -> list[tf.Tensor]:
+  """The sum of `of_piece` over pieces, in a loop of the graph: traced once, and what a piece holds is free before the next begins.
+
+  A zero of shape [1] stands for a vector of any length.
+  """
+  def body(piece, sums):
+    return piece + 1, [total + one for total, one in zip(sums, of_piece(piece))]
+  shapes = [tf.TensorShape([None]) if zero.shape == [1] else zero.shape for zero in zeros]
+  _, sums = tf.while_loop(lambda piece, _: piece < pieces, body, (tf.constant(0), zeros), parallel_iterations=1,
+                          shape_invariants=(tf.TensorShape([]), shapes))
+  return sums
+
+
+def hessian_vector_product(loss: Loss, phi: Sequence[tf.Tensor], vector: Sequence[tf.Tensor], pieces: int) -> list[tf.Tensor]:
+  """This replica's share of H * vector, H the Hessian of the loss at phi, piece by piece."""
+  def of_piece(piece):
+    with tf.GradientTape(watch_accessed_variables=False) as meta_tape:
+      meta_tape.watch(phi)
+      gradients, _, _ = _gradient(lambda at: loss(at, piece), phi)
+    return meta_tape.gradient(gradients, phi, output_gradients=vector, unconnected_gradients="zero")
+  return _summed(of_piece, [*map(tf.zeros_like, phi)], pieces)
+
+
+def meta_gradient(support: Loss, query: Loss, phi: Sequence[tf.Tensor], *, alpha: float, mode: str = "exact",
+                  pieces: int = 1) -> MetaGradient:
   """The gradient of Eq. 7's objective with respect to phi, as Eq. 8 uses it.
 
   Args:
@@ -55,6 +98,7 @@ def meta_gradient(support: Loss, query: Loss, phi: Sequence[tf.Tensor], *, alpha
     alpha: learning rate of the virtual step (plain gradient descent).
     mode: "exact" with the second-order term; "first_order" takes d phi' / d phi as the identity; "joint" evaluates both losses at phi,
       without a virtual step (the supplementary's "Joint Training").
+    pieces: how many pieces both losses are computed in.
   Returns:
     A MetaGradient; its gradients are summed over replicas.
   Raises:
@@ -63,20 +107,23 @@ def meta_gradient(support: Loss, query: Loss, phi: Sequence[tf.Tensor], *, alpha
   if mode not in MODES:
     raise ValueError(f"meta gradient {mode!r} is not one of {', '.join(MODES)}")
   phi = [tf.convert_to_tensor(p) for p in phi]
-  if mode == "exact":
+  if mode == "exact" and pieces == 1:
     with tf.GradientTape(watch_accessed_variables=False) as meta_tape:  # differentiates the support gradient
       meta_tape.watch(phi)
       g_support, support_loss, support_log = gradient(support, phi)
   else:
-    g_support, support_loss, support_log = gradient(support, phi)
+    g_support, support_loss, support_log = gradient(support, phi, pieces)
   step = replica.total(g_support)
 
   virtual_phi = phi if mode == "joint" else [p - alpha * g for p, g in zip(phi, step)]
-  g_query, query_loss, query_log = gradient(query, virtual_phi)
+  g_query, query_loss, query_log = gradient(query, virtual_phi, pieces)
   g_query = replica.total(g_query)
 
   combined = [s + q for s, q in zip(step, g_query)]
   if mode == "exact":
-    hvp = meta_tape.gradient(g_support, phi, output_gradients=g_query, unconnected_gradients="zero")  # H_s * g_q, a local share
+    if pieces == 1:
+      hvp = meta_tape.gradient(g_support, phi, output_gradients=g_query, unconnected_gradients="zero")  # H_s * g_q, a local share
+    else:
+      hvp = hessian_vector_product(support, phi, g_query, pieces)
     combined = [c - alpha * h for c, h in zip(combined, replica.total(hvp))]
   return MetaGradient(combined, step, g_query, support_loss, query_loss, support_log, query_log)

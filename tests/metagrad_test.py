@@ -138,3 +138,24 @@ def test_two_replicas_equal_nested_tapes_on_one(two_replicas, mode, cut, traced)
       np.testing.assert_allclose(local, wanted, rtol=1e-12, atol=1e-12)
   for local in two_replicas.experimental_local_results(total):
     np.testing.assert_allclose(local, objective, rtol=1e-12)
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("mode", metagrad.MODES)
+def test_pieces_add_up_to_the_whole(mode, traced):
+  support, query = data(4), data(5)
+
+  def in_pieces(inputs, targets):
+    def loss(phi, piece):
+      rows = slice(2 * piece, 2 * piece + 2)
+      return network_loss(tf.constant(inputs)[rows], tf.constant(targets)[rows], len(inputs))(phi)
+    return loss
+
+  def step():
+    return metagrad.meta_gradient(in_pieces(*support), in_pieces(*query), [tf.constant(w) for w in WEIGHTS], alpha=ALPHA, mode=mode, pieces=4)
+  meta = (tf.function(step) if traced else step)()
+  expected, objective = nested_tapes(support, query, mode)
+  for found, wanted in zip(meta.gradients, expected):
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+  assert float(meta.support_log["loss"] + meta.query_log["loss"]) == pytest.approx(float(objective), rel=1e-12)
+  assert float(meta.support_loss) == pytest.approx(float(meta.support_log["loss"]), rel=1e-12)

@@ -34,13 +34,13 @@ def _build(networks: Networks, settings: Any, query: str) -> Method:
 
   def anonymizer_update(optimizer):
     loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma,
-                          reduction=settings.privacy_reduction)
+                          reduction=settings.privacy_reduction, pieces=settings.accumulation)
 
     def update(episode: Episode):
       phi = [tf.convert_to_tensor(v.value) for v in networks.anonymizer.trainable_variables]
-      gradients, value, log = metagrad.gradient(loss(episode.support, episode.support_attacker), phi)
+      gradients, value, log = metagrad.gradient(loss(episode.support, episode.support_attacker), phi, settings.accumulation)
       if query == "all":
-        more, other_value, other_log = metagrad.gradient(loss(episode.query, episode.query_attacker), phi)
+        more, other_value, other_log = metagrad.gradient(loss(episode.query, episode.query_attacker), phi, settings.accumulation)
         gradients, value = [(a + b) / 2 for a, b in zip(gradients, more)], (value + other_value) / 2
         log = {key: (log[key] + other_log[key]) / 2 for key in log}
       norm = replica.apply(optimizer, gradients, networks.anonymizer.trainable_variables, clip_norm=settings.clip_norm)

@@ -47,13 +47,14 @@ def build(networks: Networks, settings: Any) -> Method:
 
   def anonymizer_update(optimizer):
     loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma,
-                          reduction=settings.privacy_reduction)
+                          reduction=settings.privacy_reduction, pieces=settings.accumulation)
 
     def update(episode: Episode):
       variables = networks.anonymizer.trainable_variables
       meta = metagrad.meta_gradient(
           loss(episode.support, episode.support_attacker), loss(episode.query, episode.query_attacker),
-          [tf.convert_to_tensor(v.value) for v in variables], alpha=settings.alpha, mode=settings.meta_gradient)
+          [tf.convert_to_tensor(v.value) for v in variables], alpha=settings.alpha, mode=settings.meta_gradient,
+          pieces=settings.accumulation)
       norm = replica.apply(optimizer, meta.gradients, variables, clip_norm=settings.clip_norm, summed=True)
       support_norm, query_norm = tf.linalg.global_norm(meta.support_gradients), tf.linalg.global_norm(meta.query_gradients)
       inner = tf.add_n([tf.reduce_sum(s * q) for s, q in zip(meta.support_gradients, meta.query_gradients)])

@@ -112,15 +112,29 @@ def validation(transform: Callable[[tf.Tensor], tf.Tensor], model: keras.Model) 
   return update
 
 
+def part(samples: tf.Tensor, piece: tf.Tensor | int, pieces: int) -> tf.Tensor:
+  """One of `pieces` equal parts of a local batch: [B, ...] -> [B / pieces, ...]. Raises ValueError where B cannot be divided."""
+  if pieces == 1:
+    return samples
+  count = samples.shape[0]
+  if count is None or count % pieces:
+    raise ValueError(f"a batch of {count} on one replica cannot be divided into {pieces} equal pieces")
+  size = count // pieces
+  return tf.ensure_shape(samples[piece * size:(piece + 1) * size], [size, *samples.shape[1:]])
+
+
 def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model, attackers: Sequence[keras.Model], *, task: str, gamma: float,
-             reduction: str):
+             reduction: str, pieces: int = 1):
   """Eq. 1 as a function of f^D's parameters: L(phi) = L_action - gamma * L_privacy.
 
   Competitors stand in inference mode: BatchNorm with moving statistics is exact at second order, with batch statistics TensorFlow is
   silently wrong.
 
   Returns:
-    loss(batch, attacker_index) -> (phi -> (this replica's share of L, shares of what is logged)).
+    loss(batch, attacker_index) -> (phi, piece -> (this replica's share of L, shares of what is logged)), `piece` one of `pieces` equal
+    parts of the batch, one of several needed only.
+  Raises:
+    ValueError: from loss, a batch that has no such parts.
   """
   frozen = anonymizer.non_trainable_variables
 
@@ -132,22 +146,24 @@ def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model, attackers: 
     label_count = tf.maximum(replica.total(objectives.privacy_count(task, private.labels, reduction, dtype)), 1.0)
     no_logits = tf.zeros([tf.shape(private.labels)[0], attackers[0].output_shape[-1]], dtype)  # [B', P]: answers hang on labels alone
     answers = tf.maximum(replica.total(objectives.privacy_hits(task, no_logits, private.labels)[1]), 1.0)
-    clip_shape, private_shape = tf.shape(clips.frames), tf.shape(private.frames)
-    clip_frames = tf.reshape(clips.frames, [-1, *clips.frames.shape[2:]])  # [B * T, H, W, 3]
-    frames = tf.concat([clip_frames, tf.reshape(private.frames, [-1, *private.frames.shape[2:]])], axis=0)  # [B * T + B' * T', H, W, 3]
+    whole = (clips.frames, clips.action, private.frames, private.labels)
 
-    def at(phi):
+    def at(phi, piece=0):
+      clip_part, actions, private_part, labels = (part(samples, piece, pieces) for samples in whole)
+      clip_frames = tf.reshape(clip_part, [-1, *clip_part.shape[2:]])  # [B * T, H, W, 3]
+      frames = tf.concat([clip_frames, tf.reshape(private_part, [-1, *private_part.shape[2:]])], axis=0)  # [B * T + B' * T', H, W, 3]
       seen, _ = anonymizer.stateless_call(phi, [v.value for v in frozen], frames, training=False)
-      anonymized = tf.ensure_shape(tf.reshape(seen[:tf.shape(clip_frames)[0]], clip_shape), clips.frames.shape)  # [B, T, H, W, 3]
-      exposed = tf.ensure_shape(tf.reshape(seen[tf.shape(clip_frames)[0]:], private_shape), private.frames.shape)  # [B', T', H, W, 3]
+      anonymized = tf.ensure_shape(tf.reshape(seen[:tf.shape(clip_frames)[0]], tf.shape(clip_part)), clip_part.shape)  # [B, T, H, W, 3]
+      exposed = tf.reshape(seen[tf.shape(clip_frames)[0]:], tf.shape(private_part))
+      exposed = tf.ensure_shape(exposed, private_part.shape)  # [B', T', H, W, 3]
       action_logits = recognizer_model(anonymized, training=False)
       # One branch per attacker in ONE trace: pairs of support and query attackers do not multiply graphs.
       privacy_logits = tf.switch_case(attacker_index, [lambda a=a: attack(a, exposed, training=False) for a in attackers])
-      action_loss = tf.reduce_sum(objectives.action_terms(action_logits, clips.action)) / clip_count
-      privacy_loss = objectives.privacy_sum(task, privacy_logits, private.labels) / label_count
-      hits, _ = objectives.privacy_hits(task, privacy_logits, private.labels)
+      action_loss = tf.reduce_sum(objectives.action_terms(action_logits, actions)) / clip_count
+      privacy_loss = objectives.privacy_sum(task, privacy_logits, labels) / label_count
+      hits, _ = objectives.privacy_hits(task, privacy_logits, labels)
       log = {"action_loss": action_loss, "privacy_loss": privacy_loss, "privacy_accuracy": hits / answers,
-             "action_accuracy": objectives.action_hits(action_logits, clips.action) / clip_count}
+             "action_accuracy": objectives.action_hits(action_logits, actions) / clip_count}
       return action_loss - gamma * privacy_loss, log
     return at
   return loss
