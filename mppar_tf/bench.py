@@ -8,6 +8,9 @@ Parts:
                  (--bench_config)
   updates_paper  the same with the paper's networks (Johnson, C3D, two MobileNetV2) on 16x112x112 clips (--bench_paper_batch);
                  needs about 14 GB of memory
+  profile_paper  where the time of one such update goes, basic and mppar exact, by kinds of ops
+  trainings_paper  whole trainings from --bench_trainings, three anonymizer updates and a handful of steps in every stage, on made-up
+                 records: seconds of each role's updates, peak memory. --bench_rounds does not apply; 10 to 30 minutes each on two cores
   input          clips read from records, against the same clips decoded from H.264 files by PyAV (same frames, same windows, as
                  many threads), and against libjpeg alone on the same pictures, which no reader of records can outrun
   building       records built from video files by tfrecord_tools.build, against decoding the same files and against compressing
@@ -49,8 +52,10 @@ UPDATES = {  # variant -> method, meta gradient
     "mppar first_order": ("mppar", "first_order"),
     "mppar exact": ("mppar", "exact"),
 }
-REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "input": "videos", "building": "decoding"}
-RECORDS = ("input", "building")  # parts without updates
+REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "profile_paper": "basic", "trainings_paper": "", "input": "videos",
+             "building": "decoding"}
+PROFILED = ("basic", "mppar exact")
+TRAINING_UPDATES = 3  # of f^D: a model-wise one, an attribute-wise one, and one that traces nothing
 ATTRIBUTES = 7  # known ones of UCF101-VISPR, and of its twin
 SMALL_CLASSES, PAPER_CLASSES = 10, 101  # of the twin, and of UCF101
 PAPER_ATTACKERS = ("mobilenet_v2_0.5", "mobilenet_v2_1.0")
@@ -71,7 +76,9 @@ def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options:
   """Measures the chosen parts; returns an exit code."""
   # All that can be wrong with the flags is found before the first minute is spent.
   chosen = list(dict.fromkeys(bench.bench_parts))
-  jobs = {part: update_jobs(part, bench, clip, machine_options, seed.seed) for part in chosen if part not in RECORDS}
+  jobs = {part: update_jobs(part, bench, clip, machine_options, seed.seed) for part in chosen if part.startswith(("updates", "profile"))}
+  if "trainings_paper" in chosen:
+    check_trainings(bench.bench_trainings)
   if "input" in chosen:
     check_input(clip)
   if "building" in chosen and bench.bench_source:
@@ -83,6 +90,8 @@ def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options:
       found = measure_input(bench, clip, machine_options, seed.seed)
     elif part == "building":
       found = measure_building(bench, machine_options, seed.seed)
+    elif part == "trainings_paper":
+      found = measure_trainings(bench, machine_options, seed.seed)
     else:
       found = dataclasses.asdict(measured(part, jobs[part], bench.bench_rounds)) | {"sizes": sizes(jobs[part])}
     report["parts"][part] = found | {"reference": REFERENCE[part], "load_average_after": _load()}
@@ -118,9 +127,10 @@ def update_jobs(part: str, bench: options.BenchOptions, clip: options.ClipOption
     classes = PAPER_CLASSES
   common = {"clip": clip, "model": model, "classes": classes, "attributes": ATTRIBUTES, "threads": machine_options.threads,
             "deterministic": machine_options.deterministic, "seed": seed}
-  return {name: Job("mppar_tf.bench_updates", "prepare",
-                    common | {"method": method, "train": dataclasses.replace(train, meta_gradient=meta_gradient)})
-          for name, (method, meta_gradient) in UPDATES.items()}
+  profiled = part == "profile_paper"
+  return {name: Job("mppar_tf.bench_updates", "prepare", common | {
+      "method": method, "train": dataclasses.replace(train, meta_gradient=meta_gradient), "profiled": profiled})
+          for name, (method, meta_gradient) in UPDATES.items() if not profiled or name in PROFILED}
 
 
 def _configured(config: str) -> tuple[options.ClipOptions, options.ModelOptions, options.TrainOptions]:
@@ -184,6 +194,31 @@ def _material(job: Job) -> dict[str, Any]:
 
 def _nothing(lost: side_by_side.Lost) -> dict[str, Any]:
   return dataclasses.asdict(side_by_side.Measured([], {}, {}, [], {"material": str(lost)}))
+
+
+# ---- trainings ----
+
+
+def check_trainings(names: Sequence[str]) -> None:
+  """Raises OptionError where a flagfile is missing, or none is named."""
+  if not names:
+    raise options.OptionError("--bench_trainings= names no flagfile")
+  for name in names:
+    flagfiles.expand([f"--flagfile={name}"])
+
+
+def measure_trainings(bench: options.BenchOptions, machine_options: options.MachineOptions, seed: int) -> dict[str, Any]:
+  """One training after the other, each with the machine to itself."""
+  from mppar_tf import bench_scale
+  found: dict[str, Any] = {"variants": list(bench.bench_trainings), "rounds": [], "failures": {}, "trainings": {}}
+  with tempfile.TemporaryDirectory(prefix="mppar_tf_bench_") as folder:
+    bench_scale.make_records(folder, seed)
+    for name in progress_bar(bench.bench_trainings, desc="trainings_paper", unit=" trainings"):
+      one = bench_scale.train(name, flagfiles.lines(machine_options), folder, TRAINING_UPDATES)
+      found["trainings"][name] = one
+      if one["exit_code"]:
+        found["failures"][name] = f"ended with exit code {one['exit_code']}: {one['last_line']}"
+  return found
 
 
 # ---- building ----

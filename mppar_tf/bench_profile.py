@@ -3,12 +3,13 @@
 import collections
 import pathlib
 import tempfile
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable
 
 import tensorflow as tf
 from tensorflow.core.profiler.protobuf import xplane_pb2
 
-PREFIX = "op:"
+from mppar_tf import bench_tables
+
 # Control flow and calls last as long as what they hold, which is counted by itself.
 HOLDERS = ("Case", "If", "StatelessCase", "StatelessIf", "While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall")
 ONE_DNN = ("_MklNative", "_Mkl", "_Fused")  # what the graph's optimizer puts before a name: the same mathematics
@@ -30,7 +31,7 @@ def profiled(work: Callable[[], Any]) -> dict[str, float]:
       name = plane.event_metadata[event.metadata_id].name
       kind = name.rpartition(":")[2] if ":" in name and "::" not in name else ""
       if kind and kind not in HOLDERS and " " not in kind:
-        seconds[PREFIX + _plain(kind)] += event.duration_ps / 1e12
+        seconds[bench_tables.OP + _plain(kind)] += event.duration_ps / 1e12
   return dict(seconds)
 
 
@@ -38,16 +39,3 @@ def _plain(kind: str) -> str:
   for prefix in ONE_DNN:
     kind = kind.removeprefix(prefix)
   return kind
-
-
-def shares(rounds: Sequence[Mapping[str, Mapping[str, float]]], top: int) -> list[tuple[str, dict[str, float]]]:
-  """The `top` kinds that take most, all variants together, then "others": kind -> variant -> mean seconds over rounds."""
-  found: dict[str, dict[str, float]] = collections.defaultdict(lambda: collections.defaultdict(float))
-  counts = collections.Counter(variant for one in rounds for variant in one)
-  for variant, figures in ((variant, figures) for one in rounds for variant, figures in one.items()):
-    for name, value in figures.items():
-      if name.startswith(PREFIX):
-        found[name.removeprefix(PREFIX)][variant] += value / counts[variant]
-  ordered = sorted(found, key=lambda kind: -sum(found[kind].values()))
-  rest = {variant: sum(found[kind][variant] for kind in ordered[top:]) for variant in counts}
-  return [(kind, dict(found[kind])) for kind in ordered[:top]] + ([("others", rest)] if ordered[top:] else [])

@@ -1,11 +1,13 @@
 """The benchmark's figures as Markdown."""
 
+import collections
 import functools
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from mppar_tf import side_by_side
 
 MIB = 2 ** 20
+OP, TOP_OPS = "op:", 12
 STORED = {"videos": "videos_bytes", "records": "records_bytes", "libjpeg": "pictures_bytes"}
 
 
@@ -33,7 +35,8 @@ def table(part: str, found: Mapping[str, Any]) -> str:
   """One part's heading and table; a variant that failed has its reason in place of figures."""
   if "material" in found["failures"]:
     return f"### {part}\n\nNot measured: making the material {found['failures']['material']}"
-  return {"input": _input, "building": _building}.get(part, functools.partial(_updates, part))(found)
+  tables = {"input": _input, "building": _building, "profile_paper": _profile, "trainings_paper": _trainings}
+  return tables.get(part, functools.partial(_updates, part))(found)
 
 
 def _updates(part: str, found: Mapping[str, Any]) -> str:
@@ -53,6 +56,52 @@ def _updates(part: str, found: Mapping[str, Any]) -> str:
                  f"{found['summary']['cpu_seconds'][name]['median']:.3g}", f"{first:.3g}", f"{_peak(found, name):.0f}"])
   ratio = f"ratio to {found['reference']}, round by round"
   return heading + "\n" + _markdown(["variant", "median s", "min", "max", ratio, "CPU s", "trace + first call s", "peak MiB"], rows)
+
+
+def shares(rounds: Sequence[Mapping[str, Mapping[str, float]]], top: int) -> list[tuple[str, dict[str, float]]]:
+  """The `top` kinds that take most, all variants together, then "others": kind -> variant -> mean seconds over rounds."""
+  found: dict[str, dict[str, float]] = collections.defaultdict(lambda: collections.defaultdict(float))
+  counts = collections.Counter(variant for one in rounds for variant in one)
+  for variant, figures in ((variant, figures) for one in rounds for variant, figures in one.items()):
+    for name, value in figures.items():
+      if name.startswith(OP):
+        found[name.removeprefix(OP)][variant] += value / counts[variant]
+  ordered = sorted(found, key=lambda kind: -sum(found[kind].values()))
+  rest = {variant: sum(found[kind][variant] for kind in ordered[top:]) for variant in counts}
+  return [(kind, dict(found[kind])) for kind in ordered[:top]] + ([("others", rest)] if ordered[top:] else [])
+
+
+def _profile(found: Mapping[str, Any]) -> str:
+  heading = (f"### profile_paper: seconds of one anonymizer update, by kinds of ops\n\n{len(found['rounds'])} rounds, mean; added up over "
+             "threads, so that ops which run at the same time both count.\n")
+  names = [name for name in found["variants"] if name not in found["failures"]]
+  ops = shares(found["rounds"], TOP_OPS)
+  totals = {name: sum(seconds.get(name, 0.0) for _, seconds in ops) for name in names}
+  rows = [[kind, *(cell for name in names for cell in (f"{one.get(name, 0.0):.3g}", f"{100 * one.get(name, 0.0) / totals[name]:.1f}"))]
+          for kind, one in [*ops, ("all", totals)]]
+  failed = "".join(f"\n\n{name}: {reason}" for name, reason in found["failures"].items())
+  return heading + "\n" + _markdown(["op", *(cell for name in names for cell in (f"{name}, s", "%"))], rows) + failed
+
+
+def _trainings(found: Mapping[str, Any]) -> str:
+  heading = ("### trainings_paper: seconds of one update (in brackets the first one, which traces), peak memory\n\n"
+             "Attackers: the dearest of all.\n")
+  rows = []
+  for name, one in found["trainings"].items():
+    if name in found["failures"]:
+      rows.append([name, found["failures"][name], *[""] * 6])
+      continue
+    roles = {"attacker" if role.startswith("attacker/") else role: figures for role, figures in one["roles"].items()}
+    rows.append([name, *(_update(roles.get(role)) for role in ("reconstruction", "action", "attacker", "recognizer", "anonymizer")),
+                 f"{one['peak_mib'] / 1024:.1f}", f"{one['seconds'] / 60:.1f}"])
+  return heading + "\n" + _markdown(["training", "reconstruction", "f^D and f^A", "f^P", "f^A in the game", "f^D", "peak GiB",
+                                    "minutes in all"], rows)
+
+
+def _update(figures: Mapping[str, float | None] | None) -> str:
+  if not figures:
+    return "none"
+  return f"({figures['first_seconds']:.3g})" if figures["seconds"] is None else f"{figures['seconds']:.3g} ({figures['first_seconds']:.3g})"
 
 
 def _input(found: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mppar_tf import experiment, feeding, journal, loop, methods, side_by_side
+from mppar_tf import bench_profile, experiment, feeding, journal, loop, methods, side_by_side
 from mppar_tf.methods.contract import Networks
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
@@ -16,7 +16,7 @@ from mppar_tf.types import Batch, Clips, Episode, Private
 
 
 def prepare(*, method: str, clip: Any, model: Any, train: Any, classes: int, attributes: int, threads: int, deterministic: bool,
-            seed: int) -> tuple[side_by_side.Turn, dict[str, Any]]:
+            seed: int, profiled: bool) -> tuple[side_by_side.Turn, dict[str, Any]]:
   """The networks, their optimizers and one support and one query batch; a turn is one update.
 
   Turn n has the attackers n and n + 1 of the list (one after the other, from the start again) for support and query, whatever the method
@@ -27,6 +27,7 @@ def prepare(*, method: str, clip: Any, model: Any, train: Any, classes: int, att
     clip, model, train: ClipOptions, ModelOptions with training attackers, TrainOptions with the meta gradient that is measured.
     classes, attributes: number of actions and of privacy attributes.
     threads, deterministic, seed: as in training.
+    profiled: after the first, turns also tell the seconds of each kind of op (the profiler makes them a little longer).
   """
   # Several of these processes stand on one GPU; TensorFlow would give all its memory to the first.
   os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -46,10 +47,13 @@ def prepare(*, method: str, clip: Any, model: Any, train: Any, classes: int, att
 
   def turn(number: int) -> side_by_side.Figures:
     episode = Episode(support, query, *(tf.constant((number + i) % attackers, tf.int32) for i in range(2)))
-    scalars = {}
-    figures = side_by_side.timed(lambda: scalars.update({name: float(value) for name, value in step(episode).items()}))
+    scalars, ops = {}, {}
+
+    def work():
+      scalars.update({name: float(value) for name, value in step(episode).items()})
+    figures = side_by_side.timed((lambda: ops.update(bench_profile.profiled(work))) if profiled and number else work)
     journal.check_finite("anonymizer", number, scalars)
-    return figures
+    return figures | ops
 
   parameters = {"anonymizer": networks.anonymizer, "recognizer": networks.recognizer} | dict(networks.attackers)
   return turn, {"replicas": strategy.num_replicas_in_sync, "devices": list(strategy.extended.worker_devices),

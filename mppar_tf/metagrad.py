@@ -9,8 +9,8 @@ needs no collective inside a differentiated region (so it is exact under data pa
 vectors.
 Nothing is assigned on the way: phi' is a list of tensors, and a model is evaluated at it by `stateless_call`.
 
-Losses are sums over samples, so gradients and Hessian-vector products may be summed over equal pieces of a batch, one piece after the other:
-the same numbers in a fraction of the memory. The price is the support gradient, which is computed once more for the product: with one piece
+Losses are sums over samples, so gradients and Hessian-vector products may be summed over equal pieces of a batch, one after the other: the
+same numbers in a fraction of the memory. The price is the support gradient, which is computed once more for the product: with one piece
 its tape is kept, with several that would keep what pieces are there to free.
 """
 

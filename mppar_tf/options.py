@@ -26,6 +26,7 @@ BENCHMARKS = table_keys("mppar_tf.protocols.benchmarks", "BENCHMARKS")
 PROTOCOLS = table_keys("mppar_tf.protocols", "PROTOCOLS")
 METHODS = table_keys("mppar_tf.methods", "METHODS")
 SIZES = ("tiny", "small", "paper")
+BENCH_PARTS = ("updates_small", "updates_paper", "profile_paper", "trainings_paper", "input", "building")
 
 
 def default_data_dir() -> str:
@@ -140,8 +141,8 @@ class TrainOptions(SeedOptions):
   gate_smoothing: float = option(0.9, "Weight of the past in the accuracies that the gate compares.", low=0.0, high=0.999)
   action_batch: int = option(8, "Clips of one loss in an anonymizer update (global, over all replicas).", low=1)
   privacy_batch: int = option(32, "Images (or clips, where clips carry the labels) of one loss in an anonymizer update (global).", low=1)
-  accumulation: int = option(1, "Equal pieces in which an anonymizer update works through its batches, one after the other: the same gradient in "
-                                "less memory; the exact meta-gradient then takes about a quarter more time.", low=1)
+  accumulation: int = option(1, "Equal pieces in which an anonymizer update works through its batches, one after the other: the same "
+                                "gradient in less memory; the exact meta-gradient then takes about a quarter more time.", low=1)
   recognizer_batch: int = option(16, "Clips of one f^A update, and of a look at validation clips (global).", low=1)
   attacker_batch: int = option(64, "Images or clips of one f^P update (global).", low=1)
 
@@ -253,7 +254,7 @@ class ReproduceOptions:
 class BenchOptions:
   """What is measured, and how often."""
   bench_parts: tuple[str, ...] = option(("updates_small", "updates_paper", "input", "building"), "What is measured.",
-                                        choices=lambda: ("updates_small", "updates_paper", "input", "building"))
+                                        choices=lambda: BENCH_PARTS)
   bench_rounds: int = option(10, "Rounds; in each, every variant is measured once.", low=1)
   bench_json: str | None = option(None, "Path of a JSON file that keeps every figure of every round.")
   bench_config: str = option("protocol_a.flags", "Flagfile of the training whose networks and batches updates_small measures.")
@@ -261,12 +262,14 @@ class BenchOptions:
   bench_videos: int = option(40, "Videos that input makes (160x120, H.264) in a temporary folder, and records from them.", low=1)
   bench_video_frames: int = option(64, "Frames of each video that is made.", low=1)
   bench_build_videos: int = option(120, "Videos of building (made at 320x240, MPEG-4), of which every build makes records.", low=10)
+  bench_trainings: tuple[str, ...] = option(tuple(f"protocol_{name}_ucf101_vispr.flags" for name in "abcd"),
+                                            "Flagfiles that trainings_paper starts.")
   bench_source: str | None = option(None, "Folder of real videos that building takes in place of made ones, in turn.")
   bench_clips: int = option(160, "Clips that each side of input reads in one turn, rounded up to whole batches.", low=1)
 
   def __post_init__(self):
     if not self.bench_parts:
-      raise OptionError("--bench_parts= names no part; there are updates_small, updates_paper, input, building")
+      raise OptionError(f"--bench_parts= names no part; there are {', '.join(BENCH_PARTS)}")
     if self.bench_source is not None and not os.path.isdir(self.bench_source):
       raise OptionError(f"--bench_source={self.bench_source}: no such folder")
     if self.bench_json is not None:

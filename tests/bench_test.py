@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mppar_tf import bench, bench_building, bench_input, bench_jpeg, bench_videos, options, side_by_side
+from mppar_tf import bench, bench_building, bench_input, bench_jpeg, bench_tables, bench_videos, options, side_by_side
 from mppar_tf.data import records
 from mppar_tf.side_by_side import Job
 
@@ -232,6 +232,65 @@ def test_both_sources_of_clips_have_every_figure(measured):
     assert part["facts"][name]["threads"] == 1
 
 
+# ---- profile ----
+
+
+def test_the_profile_knows_what_ran():
+  import tensorflow as tf
+  from mppar_tf import bench_profile
+  matrix = tf.random.stateless_normal([600, 600], [1, 2])
+
+  @tf.function
+  def work():
+    return tf.cond(tf.reduce_sum(matrix) < 1e9, lambda: tf.reduce_sum(tf.matmul(tf.matmul(matrix, matrix), matrix)), lambda: 0.0)
+  work()
+  found = bench_profile.profiled(work)
+  assert found["op:MatMul"] > 0 and found["op:MatMul"] == max(found.values())
+  assert not {f"op:{name}" for name in bench_profile.HOLDERS} & set(found)
+
+
+def test_shares_of_ops_are_means_and_the_rest_is_told():
+  rounds = [{"a": {"op:X": 1.0, "op:Y": 4.0, "seconds": 9.0}, "b": {"op:X": 2.0, "op:Z": 0.5}}, {"a": {"op:X": 3.0}}]
+  assert bench_tables.shares(rounds, 1) == [("X", {"a": 2.0, "b": 2.0}), ("others", {"a": 2.0, "b": 0.5})]
+  assert [name for name, _ in bench_tables.shares(rounds, 9)] == ["X", "Y", "Z"]
+
+
+# ---- trainings ----
+
+
+SCALE = """# A training as small as there is.
+--benchmark=ucf101_vispr
+--clip_frames=2
+--frame_skip=1
+--crop=16
+--anonymizer_size=tiny
+--recognizer_size=tiny
+--attacker_size=tiny
+--training_attackers=mobilenet_v2_0.35,mobilenet_v2_0.5
+--action_batch=2
+--privacy_batch=4
+--recognizer_batch=2
+--attacker_batch=4
+--sets_every=2
+"""
+
+
+def test_whole_trainings_are_measured_and_a_failing_one_is_told(tmp_path):
+  (tmp_path / "good.flags").write_text(SCALE)
+  (tmp_path / "bad.flags").write_text(SCALE + "--crop=200\n")
+  code, out = _run("--bench_parts=trainings_paper", f"--bench_trainings={tmp_path / 'good.flags'},{tmp_path / 'bad.flags'}",
+                   f"--bench_json={tmp_path / 'bench.json'}")
+  part = json.loads((tmp_path / "bench.json").read_text())["parts"]["trainings_paper"]
+  good, bad = part["trainings"].values()
+  assert code == bench.FAILED and [list(part["failures"])[0], bad["exit_code"]] == [str(tmp_path / "bad.flags"), 2]
+  assert "crop 200 does not fit" in bad["last_line"] and "crop 200 does not fit" in out
+  assert good["exit_code"] == 0 and good["peak_mib"] > 200 and good["seconds"] > 5
+  roles = {role.partition("/")[0] for role in good["roles"]}
+  assert roles == {"reconstruction", "action", "attacker", "recognizer", "validation", "anonymizer"}
+  for figures in good["roles"].values():
+    assert figures["first_seconds"] > figures["seconds"] > 0, "the first call traces"
+
+
 # ---- building ----
 
 
@@ -346,6 +405,7 @@ def test_without_material_the_reason_is_told(monkeypatch, tmp_path):
     (["--crop=140"], ["--crop=140", "160x120"]),
     (["--bench_json=nowhere/b.json"], ["--bench_json=nowhere/b.json"]),
     (["--bench_json=."], ["--bench_json=."]),
+    (["--bench_parts=trainings_paper", "--bench_trainings=none.flags"], ["none.flags", "protocol_a.flags"]),
     (["--bench_source=nowhere"], ["--bench_source=nowhere", "no such folder"]),
     (["--bench_parts=building", "--bench_source=configs"], ["--bench_source=configs", "no video file", ".avi"]),
     (["--bench_config=none.flags"], ["none.flags", "protocol_a.flags"])])

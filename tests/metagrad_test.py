@@ -152,7 +152,8 @@ def test_pieces_add_up_to_the_whole(mode, traced):
     return loss
 
   def step():
-    return metagrad.meta_gradient(in_pieces(*support), in_pieces(*query), [tf.constant(w) for w in WEIGHTS], alpha=ALPHA, mode=mode, pieces=4)
+    phi = [tf.constant(w) for w in WEIGHTS]
+    return metagrad.meta_gradient(in_pieces(*support), in_pieces(*query), phi, alpha=ALPHA, mode=mode, pieces=4)
   meta = (tf.function(step) if traced else step)()
   expected, objective = nested_tapes(support, query, mode)
   for found, wanted in zip(meta.gradients, expected):
