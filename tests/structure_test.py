@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "models.anonymizers": {"models.layers"},
     "models.recognizers": {"models.layers"},
     "models.attackers": {"models.layers"},
+    "models.contrastive": {"models.attackers.resnet", "models.layers"},
     "methods": {"data.sets", "learning_rates", "metagrad", "models", "objectives", "replica", "schedule", "types"},
     "protocols": {"data", "evaluation.metrics", "models.attackers", "types"},
     "evaluation": {"data", "learning_rates", "models.attackers", "objectives", "progress", "replica", "types"},
