@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "feeding": {"data", "methods.contract", "types"},
     "experiment": {"data", "feeding", "methods", "models", "protocols", "types"},
     "validation": {"data", "evaluation.metrics", "experiment", "feeding", "methods", "types"},
+    "initial_weights": {"checkpoints", "data", "models"},
     "conversion": set(),
     "display_matrix": set(),
     "on_camera": {"display_matrix"},
