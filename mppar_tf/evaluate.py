@@ -4,7 +4,7 @@
   python -m mppar_tf.evaluate --run_dir=runs/mppar_0 --attack_steps=300 --polish_steps=200 --compare=runs/basic_0,runs/raw_0
 
 f^D is frozen. f^A is judged on anonymized test videos as training left it, and after a polish of fixed length. The protocol's test
-attackers are trained from scratch on anonymized training data, chosen on validation data, and judged on anonymized test data; the best of
+attackers are trained afresh on anonymized training data, chosen on validation data, and judged on anonymized test data; the best of
 them is the leak. The same networks on raw frames, and chance, stand beside every figure. Levels on raw frames are kept in --raw_levels_dir
 and computed once per seed and budget for all methods. Give every method of a comparison the same budget.
 
@@ -34,8 +34,10 @@ from mppar_tf import flagfiles, options
 FINISHED, NOT_COMPUTABLE = 0, 70
 RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 PROGRAM_OPTIONS = (options.EvaluationOptions, *RUN_OPTIONS)
-# What decides neither what was trained nor what it is trained for: all else belongs to the run.
-FREE = ("run_dir", "data_dir", "test_attackers", "novel_attributes", "on_corrupt", "deterministic", "threads")
+# What decides neither what was trained nor what it is trained for: all else belongs to the run. The file of --recognizer_weights may have
+# moved; it is held against the run's record.
+FREE = ("run_dir", "data_dir", "test_attackers", "test_attacker_weights", "recognizer_weights", "novel_attributes", "on_corrupt",
+        "deterministic", "threads")
 
 
 def main(arguments=None) -> int:
@@ -67,7 +69,7 @@ def with_flags_of_run(arguments: list[str]) -> list[str]:
 def run(chosen, run_options, clip_options, model_options, train_options, loop_options) -> int:
   """Judges; returns an exit code."""
   import tensorflow as tf
-  from mppar_tf import checkpoints, experiment
+  from mppar_tf import checkpoints, experiment, initial_weights
   from mppar_tf.data import records
   from mppar_tf.evaluation import fitting, metrics, report, two_fold
 
@@ -79,12 +81,15 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     method = experiment.make_method(built, run_options.method)
     if chosen.judged_split == "validation":
       built = for_tuning(built)
+    starts = initial_weights.starts(built.test_attackers, model_options.test_attacker_weights, "test_attacker_weights")
+    begun = initial_weights.fetched(starts), initial_weights.recognizer_of(run_dir, model_options.recognizer_weights)
     step = restore(run_dir, method, chosen, loop_options.keep_checkpoints)
-  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, report.ReportError) as error:
+  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, report.ReportError,
+          initial_weights.WeightsError) as error:
     raise options.OptionError(str(error)) from error
 
   budget = budget_of(chosen, train_options)
-  facts = raw_facts(built, chosen, run_options, clip_options, model_options)
+  facts = raw_facts(built, chosen, run_options, clip_options, model_options, *begun)
   key = digest({"raw": facts, "budget": dataclasses.asdict(budget), "seed": run_options.seed, "attackers": built.test_attackers,
                 "novel": built.benchmark.novel, "weights": weights_digest(method), "version": two_fold.RAW_LEVEL_VERSION})
   suffix = suffix_of(chosen.judged_split)
@@ -101,7 +106,7 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
       results = report.compose(
           scores, budget, method=run_options.method, protocol=run_options.protocol, benchmark=run_options.benchmark, seed=run_options.seed,
           known=list(built.benchmark.known), novel=list(built.benchmark.novel), checkpoint=chosen.checkpoint, checkpoint_step=step, key=key,
-          judged_split=chosen.judged_split, facts=facts,
+          judged_split=chosen.judged_split, facts=facts, attacker_weights=starts, initial_weights=initial_weights.read(run_dir),
           promised={"judged_videos": built.clips[chosen.judged_split].total,
                     "judged_private_records": built.private[chosen.judged_split].total},
           flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
@@ -170,28 +175,34 @@ def budget_of(chosen, train_options):
 
 def action_task(built, chosen, run_options, clip_options, model_options):
   """Action clips of the run's records, and its recognizer's builder."""
-  from mppar_tf import experiment
+  from mppar_tf import experiment, initial_weights
   from mppar_tf.data import clips
   from mppar_tf.evaluation import attackers, two_fold
   seed = attackers.own_seed(run_options.seed, "clips of the evaluation")
+
+  def build(seed):
+    model = experiment.new_recognizer(model_options, built.clips["train"], clip_options, seed)
+    if model_options.recognizer_weights is not None:
+      initial_weights.give_recognizer(model, model_options.recognizer_weights)
+    return model
   return two_fold.ActionTask(
       train=lambda start: clips.training_clips(built.clips["train"], built.spec, batch_size=chosen.polish_batch, seed=seed,
                                                start_batch=start, on_corrupt=run_options.on_corrupt),
       test=lambda: clips.evaluation_clips(built.clips[chosen.judged_split], built.spec, batch_size=chosen.evaluation_batch,
                                           clips_per_video=chosen.clips_per_video, on_corrupt=run_options.on_corrupt),
-      build=lambda seed: experiment.new_recognizer(model_options, built.clips["train"], clip_options, seed))
+      build=build)
 
 
 def privacy_task(built, chosen, run_options, clip_options, model_options):
   """Private records, with known and novel labels together, and the protocol's test attackers."""
-  from mppar_tf import experiment
+  from mppar_tf import experiment, initial_weights
   from mppar_tf.data import images
   from mppar_tf.evaluation import attackers, two_fold
-  from mppar_tf.models.attackers import ATTACKERS
   benchmark, task = built.benchmark, built.protocol.task
   attributes = benchmark.known + benchmark.novel
   seed = attackers.own_seed(run_options.seed, "private data of the evaluation")
   outputs = experiment.private_outputs(attributes, built.private["train"])
+  starts = initial_weights.starts(built.test_attackers, model_options.test_attacker_weights, "test_attacker_weights")
 
   def whole(split):
     settings = {"batch_size": chosen.evaluation_batch, "on_corrupt": run_options.on_corrupt}
@@ -203,18 +214,25 @@ def privacy_task(built, chosen, run_options, clip_options, model_options):
       train=lambda start: images.training_private(built.private["train"], built.spec, attributes, batch_size=chosen.attack_batch, seed=seed,
                                                   start_batch=start, frames=benchmark.private_frames, on_corrupt=run_options.on_corrupt),
       validation=lambda: whole("validation"), test=lambda: whole(chosen.judged_split),
-      builders={name: functools.partial(ATTACKERS[name], outputs=outputs, crop=clip_options.crop, size=model_options.attacker_size)
-                for name in built.test_attackers},
+      builders={name: functools.partial(initial_weights.attacker, name, start=start, outputs=outputs, crop=clip_options.crop,
+                                        size=model_options.attacker_size) for name, start in starts.items()},
       attributes=attributes, known=benchmark.known if task == "attributes" else (), novel=benchmark.novel, task=task)
 
 
-def raw_facts(built, chosen, run_options, clip_options, model_options) -> dict:
-  """Everything beside budget, seed and attackers that decides a level on raw frames; no method is in it."""
+def raw_facts(built, chosen, run_options, clip_options, model_options, imagenet=None, recognizer_sha256=None) -> dict:
+  """Everything beside budget, seed and attackers that decides a level on raw frames; no method is in it.
+
+  `imagenet`: files and SHA-256 of attackers that start from ImageNet weights; `recognizer_sha256`: of what f^A starts from.
+  """
   from mppar_tf.evaluation import report
-  recognizer = {name: value for name, value in dataclasses.asdict(model_options).items() if name.startswith("recognizer")}
+  recognizer = {name: value for name, value in dataclasses.asdict(model_options).items()
+                if name.startswith("recognizer") and name != "recognizer_weights"}
+  begun = {name: value for name, value in (("imagenet", imagenet), ("recognizer_sha256", recognizer_sha256)) if value}
+  if model_options.attacker_size == "paper":
+    begun["paper_attackers"] = 2  # to be raised when their networks change: ResNet-V1's centre and MobileNet's padding once did
   # Manifests speak of all splits; a test set of its own has its own.
   tested = {"test": records_digest(built.clips["test"].manifest)} if built.benchmark.test else {}
-  return {**tested, "judged_split": chosen.judged_split,
+  return {**tested, **begun, "judged_split": chosen.judged_split,
           "clips": records_digest(built.clips["train"].manifest), "private": records_digest(built.private["train"].manifest),
           "known": built.benchmark.known, "novel": built.benchmark.novel, "private_frames": built.benchmark.private_frames,
           "clip": dataclasses.asdict(clip_options), "recognizer": recognizer, "attacker_size": model_options.attacker_size,

@@ -161,7 +161,7 @@ def facts_of(built, run_dir: pathlib.Path, step: int, chosen, run_flags) -> dict
   """What the manifest says about where the anonymizer comes from."""
   from mppar_tf.evaluation import report
   run_options, _, model_options, _ = run_flags
-  private = ("run_dir", "data_dir", "init_from")  # paths of this machine
+  private = ("run_dir", "data_dir", "init_from", "recognizer_weights")  # paths of this machine
   flags = {name: value for group in run_flags for name, value in dataclasses.asdict(group).items() if name not in private}
   sources = {split["train"].manifest.dataset: split["train"].manifest for split in (built.clips, built.private)}
   licences: dict[str, list[str]] = {}

@@ -27,6 +27,7 @@ PROTOCOLS = table_keys("mppar_tf.protocols", "PROTOCOLS")
 METHODS = table_keys("mppar_tf.methods", "METHODS")
 SIZES = ("tiny", "small", "paper")
 BENCH_PARTS = ("updates_small", "updates_paper", "profile_paper", "trainings_paper", "input", "building")
+ATTACKER_WEIGHTS = ("scratch", "imagenet", "imagenet_where_offered")
 
 
 def default_data_dir() -> str:
@@ -88,7 +89,7 @@ class ClipOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
-  """Architectures. Sizes: tiny (tests), small (32-pixel benchmarks), paper."""
+  """Architectures and what they start from. Sizes: tiny (tests), small (32-pixel benchmarks), paper."""
   anonymizer: str = option("johnson", "f^D, the network that runs on the camera.", choices=ANONYMIZERS)
   anonymizer_size: str = option("paper", "Size preset of f^D.", choices=lambda: SIZES)
   anonymizer_width: float = option(1.0, "Multiplies the channels of f^D.", low=0.05)
@@ -99,6 +100,20 @@ class ModelOptions:
   training_attackers: tuple[str, ...] = option((), "f^P seen in training; empty: the protocol's.", choices=ATTACKERS)
   test_attackers: tuple[str, ...] = option((), "f^P trained afresh by evaluate; empty: the protocol's.", choices=ATTACKERS)
   attacker_size: str = option("paper", "Size preset of every f^P.", choices=lambda: SIZES)
+  recognizer_weights: str | None = option(
+      None, "What f^A starts from: a .keras or .weights.h5 file, or a run folder or checkpoint of mppar_tf.train; all but the last layer "
+            "where the number of classes differs. None: from scratch.")
+  training_attacker_weights: str = option(
+      "scratch", "What f^P of training starts from: ImageNet's weights by keras.applications at size paper (an error names attackers "
+                 "that have none), or those where they are offered and the rest from scratch.", choices=lambda: ATTACKER_WEIGHTS)
+  test_attacker_weights: str = option("scratch", "The same for the fresh f^P of evaluate, on anonymized and on raw frames.",
+                                      choices=lambda: ATTACKER_WEIGHTS)
+
+  def __post_init__(self):
+    for flag in ("training_attacker_weights", "test_attacker_weights"):
+      if getattr(self, flag) != "scratch" and self.attacker_size != "paper":
+        raise OptionError(f"--{flag}={getattr(self, flag)} needs --attacker_size=paper, not {self.attacker_size}: ImageNet weights are of "
+                          "that size alone")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ from mppar_tf import comparison, flagfiles, options
 from mppar_tf.progress import progress_bar
 
 FAILED = 1
-MACHINE = ("--run_dir=", "--data_dir=", "--init_from=", "--raw_levels_dir=", "--compare=")
+MACHINE = ("--run_dir=", "--data_dir=", "--init_from=", "--raw_levels_dir=", "--compare=", "--recognizer_weights=")
 
 
 @dataclasses.dataclass(frozen=True)

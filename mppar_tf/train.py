@@ -26,9 +26,9 @@ FINISHED, NOT_FINITE, NOT_WRITTEN, PREEMPTED = 0, 70, 74, 75
 INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
     "benchmark", "clips_records", "private_records", "known_attributes", "seed", "on_corrupt", "clip_frames", "frame_skip", "crop", "flip",
     "anonymizer", "anonymizer_size", "anonymizer_width", "recognizer", "recognizer_size", "recognizer_width", "recognizer_dropout",
-    "training_attackers", "attacker_size", "reconstruction_steps", "reconstruction_lr", "action_steps", "action_lr", "action_anonymizer_lr",
-    "attacker_init_steps", "attacker_init_lr", "action_batch", "privacy_batch", "recognizer_batch", "attacker_batch", "privacy_reduction",
-    "clip_norm", "gate_smoothing"))
+    "recognizer_weights", "training_attackers", "attacker_size", "training_attacker_weights", "reconstruction_steps", "reconstruction_lr",
+    "action_steps", "action_lr", "action_anonymizer_lr", "attacker_init_steps", "attacker_init_lr", "action_batch", "privacy_batch",
+    "recognizer_batch", "attacker_batch", "privacy_reduction", "clip_norm", "gate_smoothing"))
 # With others of these the same is computed, but for rounding.
 FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
@@ -47,7 +47,7 @@ def main() -> int:
 
 def run(run_options, clip_options, model_options, train_options, loop_options) -> int:
   """Trains; returns an exit code."""
-  from mppar_tf import checkpoints, experiment, journal, loop, validation
+  from mppar_tf import checkpoints, experiment, initial_weights, journal, loop, validation
   from mppar_tf.data import records
   from mppar_tf.evaluation import metrics
 
@@ -67,17 +67,25 @@ def run(run_options, clip_options, model_options, train_options, loop_options) -
     feeder = experiment.make_feeder(built, method, seed=run_options.seed, on_corrupt=run_options.on_corrupt)
     saved = checkpoints.Checkpoints(run_dir / "checkpoints", loop.variables_of(method), loop_options.keep_checkpoints)
     resumed = bool(saved.steps())
+    # Told now, not when evaluate comes.
+    initial_weights.starts(built.test_attackers, model_options.test_attacker_weights, "test_attacker_weights")
     start = resume(saved, chosen)
-  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError) as error:
+    with strategy.scope():
+      taken = (initial_weights.read(run_dir if resumed else loop_options.init_from) if start else
+               initial_weights.give(method.models, model_options))
+  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, initial_weights.WeightsError) as error:
     raise options.OptionError(str(error)) from error
 
   run_dir.mkdir(parents=True, exist_ok=True)
   flagfiles.write(run_dir / "flags.txt", *chosen)  # only now: a command that cannot start claims no folder
+  initial_weights.write(run_dir, taken)
   log = journal.Journal(run_dir, loop_options.log_every)
   log.text("flags", "    " + "\n    ".join((run_dir / "flags.txt").read_text(encoding="utf-8").splitlines()))
   log.text("command", "    " + shlex.join(sys.argv))
   begin = f" (resumed at step {start['step']})" if resumed else f" (initialised by {loop_options.init_from})" if start else ""
   print(f"{name}, {strategy.num_replicas_in_sync} replica(s): {run_dir}{begin}")
+  for line in () if start else initial_weights.told(taken):
+    print(f"train: {line}", file=sys.stderr)
   if not_judgeable:
     print(f"train: warning: {not_judgeable}; mend the records, or give evaluate another --novel_attributes", file=sys.stderr)
   rhythm = loop.Rhythm(loop_options.checkpoint_every, loop_options.checkpoint_steps, loop_options.validate_every, loop_options.log_every)

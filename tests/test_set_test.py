@@ -78,6 +78,18 @@ def test_another_test_set_is_another_raw_level(tmp_path, data_dir):
   assert "test" not in evaluate.raw_facts(built(data_dir, dataclasses.replace(BENCHMARK, test="")), *chosen)
 
 
+def test_starting_weights_are_part_of_a_raw_level_and_none_leaves_its_facts_as_they_were(data_dir):
+  """Levels of small networks that were computed before there was a choice stay valid; the file's own name does not matter."""
+  def facts(*begun, **model):
+    return evaluate.raw_facts(built(data_dir), options.EvaluationOptions(), options.RunOptions(), options.ClipOptions(),
+                              options.ModelOptions(attacker_size="small", **model), *begun)
+  scratch = facts()
+  assert not {"imagenet", "recognizer_sha256", "paper_attackers"} & scratch.keys()
+  assert scratch["recognizer"].keys() == {"recognizer", "recognizer_size", "recognizer_width", "recognizer_dropout"}
+  assert facts({}, "1", recognizer_weights="a.keras") == facts({}, "1", recognizer_weights="b.keras") != facts({}, "2") != scratch
+  assert facts({"resnet_v1_50": {"sha256": "1"}}) != facts({"resnet_v1_50": {"sha256": "2"}}) != scratch
+
+
 @pytest.mark.parametrize("changed, reason", [
     ({"classes": CLASSES[::-1]}, "judged and .*tiny_clips have different actions, or in another order"),
     ({"attributes": ("a", "b")}, "judged has no attribute c; it has a, b"),

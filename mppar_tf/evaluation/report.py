@@ -102,6 +102,9 @@ def table(results: Mapping[str, Any]) -> str:
   if results["privacy"]["by_video"]:
     told = ", ".join(f"{key} {_percent(value)}" for key, value in results["privacy"]["by_video"].items())
     blocks += [f"Frames averaged to videos: {told}."]
+  from_imagenet = [name for name, start in results.get("attacker_weights", {}).items() if start == "imagenet"]
+  if from_imagenet:
+    blocks += [f"Attackers that start from ImageNet weights: {', '.join(from_imagenet)}; all others start from scratch."]
   own_name = [k.removeprefix("privacy_") for k in kinds]
   blocks += [
       "Each attacker, trained afresh. One that is weak on its own training data flatters the anonymizer; the leak is the largest figure "

@@ -1,4 +1,4 @@
-"""What holds for every entry of the three tables, at tiny size: seeds, replicas, saving."""
+"""What holds for every entry of the four tables, at tiny size: seeds, replicas, saving."""
 
 import keras
 import numpy as np
@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
+from mppar_tf.models.contrastive import CONTRASTIVE
 from mppar_tf.models.recognizers import RECOGNIZERS
 
 CROP, FRAMES = 8, 4
@@ -15,9 +16,10 @@ BUILDS = {
     **{name: lambda build=build, **given: build(classes=3, frames=FRAMES, crop=CROP, size="tiny", **given)
        for name, build in RECOGNIZERS.items()},
     **{name: lambda build=build, **given: build(outputs=2, crop=CROP, size="tiny", **given) for name, build in ATTACKERS.items()},
+    **{name: lambda build=build, **given: build(crop=CROP, size="tiny", **given) for name, build in CONTRASTIVE.items()},
 }
 FAMILIES = ["johnson", "unet", "c3d", "r3d18", "mobilenet_v2_1.0", "mobilenet_v1_1.0", "resnet_v1_50", "resnet_v2_50", "inception_v1",
-            "inception_v2"]
+            "inception_v2", *CONTRASTIVE]
 
 
 def pixels(model, batch, seed=0):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
+from mppar_tf.models.contrastive import CONTRASTIVE
 from mppar_tf.models.recognizers import RECOGNIZERS
 
 CROP = 64  # no count depends on it; 64 keeps the forward passes quick
@@ -54,6 +55,22 @@ def test_small_attackers_have_logits_of_every_attribute(name, size, crop):
   assert trainable(model) < 100_000
 
 
+def test_the_projection_network_is_keras_applications_resnet50_and_the_published_head():
+  model = CONTRASTIVE["resnet50_projection"](crop=CROP)
+  trunk = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(CROP, CROP, 3))
+  assert trainable(model) == trainable(trunk) + (2048 * 2048 + 2048) + (2048 * 128 + 128) == 27_993_216
+  assert model.output_shape == (None, 128)
+
+
+@pytest.mark.parametrize("size, crop, length", [("tiny", 16, 4), ("small", 32, 16), ("small", 48, 16)])
+@pytest.mark.parametrize("name", CONTRASTIVE)
+def test_embeddings_have_length_one_and_tell_frames_apart(name, size, crop, length):
+  embeddings = CONTRASTIVE[name](crop=crop, size=size)(np.random.default_rng(0).random((3, crop, crop, 3))).numpy()
+  assert embeddings.shape == (3, length)
+  np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-5)
+  assert np.abs(embeddings[0] - embeddings[1]).max() > 1e-4
+
+
 def test_small_attackers_of_one_family_differ():
   counts = [trainable(ATTACKERS[name](outputs=3, crop=32, size="small")) for name in ATTACKERS]
   assert len(set(counts)) == len(ATTACKERS)
@@ -93,7 +110,8 @@ def test_attackers_equal_keras_applications_as_functions(name):
       theirs.assign(value)
     mine.assign(value.reshape(mine.shape))
   frames = rng.random((2, CROP, CROP, 3), np.float32)
-  expected = oracle(2.0 * frames - 1.0, training=False).numpy()
+  # Centred by our own first layer: imagenet_test holds that against preprocess_input.
+  expected = oracle(ours.get_layer("centred")(frames), training=False).numpy()
   # Kernels that start at random shrink or blow up what they pass on; the comparison is relative to what comes out.
   np.testing.assert_allclose(ours(frames, training=False).numpy(), expected, atol=1e-4 * np.abs(expected).max())
   assert np.ptp(expected) > 0
@@ -131,6 +149,7 @@ def test_inception_v2_has_the_modules_of_its_paper():
     (lambda: ANONYMIZERS["unet"](size="huge"), "anonymizer size is 'huge'; choices: paper, small, tiny"),
     (lambda: RECOGNIZERS["r3d18"](classes=2, frames=4, crop=16, size="huge"), "recognizer size is 'huge'"),
     (lambda: ATTACKERS["resnet_v1_50"](outputs=2, crop=16, depth=34), "ResNet depth is 34; choices: 50, 101"),
+    (lambda: CONTRASTIVE["resnet50_projection"](crop=16, size="huge"), "contrastive network's size is 'huge'; choices: paper, small, tiny"),
     (lambda: ATTACKERS["inception_v1"](outputs=2, crop=16, version=5), "Inception version is 5; choices: 1, 2")])
 def test_unknown_choices_are_told_with_the_known_ones(build, what):
   with pytest.raises(ValueError, match=what):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
+from mppar_tf.models.contrastive import CONTRASTIVE
 from mppar_tf.models.recognizers import RECOGNIZERS
 
 CROP, FRAMES, CLASSES = 8, 4, 3
@@ -114,6 +115,22 @@ def test_attackers_behind_an_anonymizer(name):
 
   def loss(phi):
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, attack(weights, anonymize(phi, frames))))
+
+  assert hvp_error(loss, parameters(anonymizer)) < 1e-7
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE)
+def test_contrastive_networks_behind_an_anonymizer(name):
+  """Two views of two images; NT-Xent as SPAct has it, temperature 0.1."""
+  anonymizer = shaken(ANONYMIZERS["johnson"](size="tiny"))
+  network = shaken(CONTRASTIVE[name](crop=CROP, size="tiny"))
+  anonymize, embed = functional(anonymizer), functional(network)
+  weights, frames = parameters(network), pixels(4, CROP, CROP, 3)
+
+  def loss(phi):
+    embeddings = embed(weights, anonymize(phi, frames))  # [4, D]
+    alike = tf.matmul(embeddings, embeddings, transpose_b=True) / 0.1 - 1e3 * tf.eye(4, dtype=tf.float64)  # [4, 4]
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits([2, 3, 0, 1], alike))
 
   assert hvp_error(loss, parameters(anonymizer)) < 1e-7
 

@@ -16,11 +16,12 @@ class Size(NamedTuple):
   stages: tuple[tuple[int, int], ...]  # (channels, stride) of each depthwise separable convolution
   activation: str
   start: str  # initializer of the kernels
+  pad_below: bool = False  # where the resolution is halved, pad below and right alone; Keras's "same" pads an odd side on both ends
 
 
 SIZES = {
     "paper": Size(
-        stem=32, activation="relu6", start="he",
+        stem=32, activation="relu6", start="he", pad_below=True,  # as keras.applications, whose weights saw no other
         stages=((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1),
                 (1024, 2), (1024, 1))),
     "small": Size(stem=16, activation="relu6", start="short", stages=((32, 1), (48, 2), (48, 1), (80, 2))),
@@ -46,7 +47,10 @@ def build(*, outputs: int, crop: int, width: float = 1.0, size: str = "paper", s
   x = keras.layers.Rescaling(2.0, offset=-1.0, name="centred")(frames)
   x = conv(x, int(preset.stem * width), 3, 2, "stem")  # [B, H/2, W/2, C]
   for i, (channels, stride) in enumerate(preset.stages, 1):
-    depthwise = keras.layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False,
+    padding = "same"
+    if stride == 2 and preset.pad_below and x.shape[1] > 1:  # one pixel has nothing to halve
+      x, padding = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"stage{i}_pad")(x), "valid"
+    depthwise = keras.layers.DepthwiseConv2D(3, stride, padding=padding, use_bias=False,
                                              depthwise_initializer=init(f"{preset.start}_depthwise_3x3"), name=f"stage{i}_depth")
     x = norm_act(depthwise(x), f"stage{i}_depth")
     x = conv(x, int(channels * width), 1, 1, f"stage{i}_point")

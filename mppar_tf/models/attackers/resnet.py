@@ -4,7 +4,8 @@ V1-50 attacks in training too.
 Why not keras_cv's `ResNetBackbone` and `ResNetV2Backbone`, which build from numbers too: their stem (64 channels, 7x7, stride 4) is
 fixed, so that no 32-pixel twin can be made of them; their batch norms are not synchronized and their initializers take no seed, which
 a clone of each model would have to mend; and their V1 has no biases, so that its weights are not interchangeable with those of
-`keras.applications`. Here the variables of all four, at paper size, stand in the order and the shapes of `keras.applications`.
+`keras.applications`. Here the variables of all four, at paper size, stand in the order and the shapes of `keras.applications`, and V1
+is centred on the mean of ImageNet's colours as it is there.
 """
 
 from typing import NamedTuple
@@ -14,6 +15,10 @@ import keras
 from mppar_tf.models import layers
 
 EPSILON = 1.001e-5
+CENTRED = -1.0  # added to 2 * frames
+# V1's published weights were trained on pixels less the mean of ImageNet's (R, G, B). The first convolution pads with zeros: they must
+# stand for that mean, which a shift folded into its bias could not bring about at the border.
+IMAGENET_CENTRED = tuple(-mean / 127.5 for mean in (123.68, 116.779, 103.939))
 
 
 class Size(NamedTuple):
@@ -26,11 +31,13 @@ class Size(NamedTuple):
   bottleneck: bool  # 1x1, 3x3, 1x1 with four times the channels at the end; else two 3x3
   activation: str
   start: str  # initializer of the kernels
+  v1_centred: float | tuple[float, float, float] = CENTRED  # V2 has CENTRED at every size
 
 
 SIZES = {
     "paper": Size(stem=64, stem_kernel=7, stem_stride=2, stem_pool=3, channels=(64, 128, 256, 512),
-                  blocks={50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}, bottleneck=True, activation="relu", start="he"),
+                  blocks={50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}, bottleneck=True, activation="relu", start="he",
+                  v1_centred=IMAGENET_CENTRED),
     "small": Size(stem=16, stem_kernel=3, stem_stride=1, stem_pool=2, channels=(16, 24, 40),
                   blocks={50: (1, 1, 1), 101: (1, 2, 2)}, bottleneck=False, activation="relu", start="short"),
     "tiny": Size(stem=3, stem_kernel=3, stem_stride=2, stem_pool=0, channels=(2, 3),
@@ -46,13 +53,21 @@ def build(*, outputs: int, crop: int, version: int = 1, depth: int = 50, size: s
   version.
   """
   preset = layers.choose(SIZES, size, "attacker size")
+  init = layers.initializers(layers.seed_stream(seed), preset.start)
+  frames = keras.Input((crop, crop, 3), name="frames")  # [B, H, W, 3]
+  x = features(frames, preset, init, version, depth)  # [B, C]
+  logits = keras.layers.Dense(outputs, kernel_initializer=init("glorot"), name="logits")(x)  # [B, outputs]
+  return keras.Model(frames, logits, name=f"resnet_v{version}_{depth}")
+
+
+def features(frames, preset: Size, init: layers.InitializerSource, version: int, depth: int):
+  """Frames [B, H, W, 3] in [0, 1] -> pooled features [B, C]: all but the classifier. ValueError: an unknown depth or version."""
   blocks = layers.choose(preset.blocks, depth, "ResNet depth")
   residual = layers.choose({1: _post_activated, 2: _pre_activated}, version, "ResNet version")
-  part = _Parts(preset, layers.initializers(layers.seed_stream(seed), preset.start))
+  part = _Parts(preset, init)
   widen = 4 if preset.bottleneck else 1
 
-  frames = keras.Input((crop, crop, 3), name="frames")  # [B, H, W, 3]
-  x = keras.layers.Rescaling(2.0, offset=-1.0, name="centred")(frames)
+  x = keras.layers.Rescaling(2.0, offset=preset.v1_centred if version == 1 else CENTRED, name="centred")(frames)
   x = part.conv(x, preset.stem, preset.stem_kernel, preset.stem_stride, "stem")  # [B, H/2, W/2, C]
   if version == 1:
     x = part.norm_act(x, "stem")
@@ -66,9 +81,7 @@ def build(*, outputs: int, crop: int, version: int = 1, depth: int = 50, size: s
       x = residual(part, x, channels, channels * widen, 2 if halved else 1, j == 1, f"stage{i}_block{j}")
   if version == 2:
     x = part.norm_act(x, "post")
-  x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)  # [B, C]
-  logits = keras.layers.Dense(outputs, kernel_initializer=part.init("glorot"), name="logits")(x)  # [B, outputs]
-  return keras.Model(frames, logits, name=f"resnet_v{version}_{depth}")
+  return keras.layers.GlobalAveragePooling2D(name="pooled")(x)  # [B, C]
 
 
 class _Parts(NamedTuple):
