@@ -9,6 +9,8 @@ Parts:
   updates_paper  the same with the paper's networks (Johnson, C3D, two MobileNetV2) on 16x112x112 clips (--bench_paper_batch);
                  needs about 14 GB of memory
   profile_paper  where the time of one such update goes, basic and mppar exact, by kinds of ops
+  training_small  the training of --bench_config from its start to its end, method by method (records: --data_dir); --bench_rounds does
+                 not apply; about five minutes each
   trainings_paper  whole trainings from --bench_trainings, three anonymizer updates and a handful of steps in every stage, on made-up
                  records: seconds of each role's updates, peak memory. --bench_rounds does not apply; 10 to 30 minutes each on two cores
   input          clips read from records, against the same clips decoded from H.264 files by PyAV (same frames, same windows, as
@@ -44,7 +46,7 @@ from mppar_tf.progress import progress_bar
 from mppar_tf.side_by_side import Job
 
 FAILED, INTERRUPTED = 1, 130
-PROGRAM_OPTIONS = (options.BenchOptions, options.ClipOptions, options.MachineOptions, options.SeedOptions)
+PROGRAM_OPTIONS = (options.BenchOptions, options.ClipOptions, options.MachineOptions, options.SeedOptions, options.StorageOptions)
 
 UPDATES = {  # variant -> method, meta gradient
     "basic": ("basic", "exact"),
@@ -52,10 +54,9 @@ UPDATES = {  # variant -> method, meta gradient
     "mppar first_order": ("mppar", "first_order"),
     "mppar exact": ("mppar", "exact"),
 }
-REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "profile_paper": "basic", "trainings_paper": "", "input": "videos",
-             "building": "decoding"}
+REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "profile_paper": "basic", "training_small": "basic", "trainings_paper": "",
+             "input": "videos", "building": "decoding"}
 PROFILED = ("basic", "mppar exact")
-TRAINING_UPDATES = 3  # of f^D: a model-wise one, an attribute-wise one, and one that traces nothing
 ATTRIBUTES = 7  # known ones of UCF101-VISPR, and of its twin
 SMALL_CLASSES, PAPER_CLASSES = 10, 101  # of the twin, and of UCF101
 PAPER_ATTACKERS = ("mobilenet_v2_0.5", "mobilenet_v2_1.0")
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return INTERRUPTED
 
 
-def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions, seed: options.SeedOptions) -> int:
+def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions, seed: options.SeedOptions,
+        storage: options.StorageOptions) -> int:
   """Measures the chosen parts; returns an exit code."""
   # All that can be wrong with the flags is found before the first minute is spent.
   chosen = list(dict.fromkeys(bench.bench_parts))
@@ -92,6 +94,8 @@ def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options:
       found = measure_building(bench, machine_options, seed.seed)
     elif part == "trainings_paper":
       found = measure_trainings(bench, machine_options, seed.seed)
+    elif part == "training_small":
+      found = measure_training(bench, machine_options, seed, storage)
     else:
       found = dataclasses.asdict(measured(part, jobs[part], bench.bench_rounds)) | {"sizes": sizes(jobs[part])}
     report["parts"][part] = found | {"reference": REFERENCE[part], "load_average_after": _load()}
@@ -214,11 +218,27 @@ def measure_trainings(bench: options.BenchOptions, machine_options: options.Mach
   with tempfile.TemporaryDirectory(prefix="mppar_tf_bench_") as folder:
     bench_scale.make_records(folder, seed)
     for name in progress_bar(bench.bench_trainings, desc="trainings_paper", unit=" trainings"):
-      one = bench_scale.train(name, flagfiles.lines(machine_options), folder, TRAINING_UPDATES)
-      found["trainings"][name] = one
-      if one["exit_code"]:
-        found["failures"][name] = f"ended with exit code {one['exit_code']}: {one['last_line']}"
+      flags = [f"--flagfile={name}", *bench_scale.HANDFUL, *flagfiles.lines(machine_options)]
+      _add_training(found, name, bench_scale.train(flags, folder))
   return found
+
+
+def measure_training(bench: options.BenchOptions, machine_options: options.MachineOptions, seed: options.SeedOptions,
+                     storage: options.StorageOptions) -> dict[str, Any]:
+  """The training of --bench_config from its start to its end, method by method, one after the other."""
+  from mppar_tf import bench_scale
+  found: dict[str, Any] = {"variants": list(UPDATES), "rounds": [], "failures": {}, "trainings": {}}
+  for name, (method, meta_gradient) in progress_bar(UPDATES.items(), desc="training_small", unit=" trainings"):
+    flags = [f"--flagfile={bench.bench_config}", *flagfiles.lines(machine_options, seed), f"--method={method}",
+             f"--meta_gradient={meta_gradient}"]
+    _add_training(found, name, bench_scale.train(flags, storage.data_dir))
+  return found
+
+
+def _add_training(found: dict[str, Any], name: str, one: dict[str, Any]) -> None:
+  found["trainings"][name] = one
+  if one["exit_code"]:
+    found["failures"][name] = f"ended with exit code {one['exit_code']}: {one['last_line']}"
 
 
 # ---- building ----

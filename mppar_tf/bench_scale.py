@@ -1,10 +1,9 @@
 """Whole trainings at the papers' size, a handful of steps in every stage: do they run, in what memory, and how long does an update take?
 
 Each is the program mppar_tf.train itself with one of the paper's flagfiles, on records of the right form but of made-up pictures: what is
-learned means nothing, what it costs is real.
+learned means nothing, what it costs is real. A whole training at the benchmark's size is measured in the same way.
 """
 
-import math
 import os
 import pathlib
 import statistics
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -24,9 +23,9 @@ IMAGES = {"train": 256, "validation": 64, "test": 32}
 FRAMES = 34  # a clip of 16 with skip 2, and a little
 ACTIONS = {"ucf101": 101, "hmdb51": 51}
 PRESENT = 0.4  # share of positive labels
-# Steps of each stage: the first one traces, the others are measured.
-STEPS = ("--reconstruction_steps=3", "--action_steps=3", "--attacker_init_steps=2", "--max_recognizer_steps=1", "--max_attacker_rounds=1",
-         "--validate_every=1000", "--checkpoint_every=1000", "--checkpoint_steps=1000")
+# Three anonymizer updates (a model-wise one, an attribute-wise one, and one that traces nothing) and a few steps of each other stage.
+HANDFUL = ("--max_steps=3", "--reconstruction_steps=3", "--action_steps=3", "--attacker_init_steps=2", "--max_recognizer_steps=1",
+           "--max_attacker_rounds=1", "--validate_every=1000", "--checkpoint_every=1000", "--checkpoint_steps=1000")
 RATE = "_steps_per_second"
 
 
@@ -58,17 +57,16 @@ def _write(data_dir: str, header: schema.Header, counts: Mapping[str, int], make
   writer.finish()
 
 
-def train(flagfile: str, flags: list[str], data_dir: str, updates: int) -> dict[str, Any]:
+def train(flags: Sequence[str], data_dir: str) -> dict[str, Any]:
   """Runs the training program in a process of its own.
 
   Returns:
-    exit_code, seconds, peak_mib of the process; last_line of its error output; roles: role -> first_seconds (with tracing) and seconds,
-    the median of the later steps (None where there was one step).
+    exit_code, seconds, cpu_seconds, peak_mib of the process; last_line of its error output; roles: role -> steps, first_seconds (with
+    tracing), seconds (the median of the later steps, None where there was one step) and all_seconds.
   """
   with tempfile.TemporaryDirectory(prefix="mppar_tf_scale_") as folder:
     run_dir, errors = os.path.join(folder, "run"), pathlib.Path(folder, "errors")
-    command = [sys.executable, "-m", "mppar_tf.train", f"--flagfile={flagfile}", f"--data_dir={data_dir}", f"--run_dir={run_dir}",
-               f"--max_steps={updates}", *STEPS, *flags]
+    command = [sys.executable, "-m", "mppar_tf.train", *flags, f"--data_dir={data_dir}", f"--run_dir={run_dir}"]
     started = time.perf_counter()
     with errors.open("wb") as stderr:
       process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
@@ -79,23 +77,19 @@ def train(flagfile: str, flags: list[str], data_dir: str, updates: int) -> dict[
         raise
     process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for what is gone
     lines = errors.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
-    return {"exit_code": process.returncode, "seconds": time.perf_counter() - started, "peak_mib": usage.ru_maxrss / 2 ** 10,
+    return {"exit_code": process.returncode, "seconds": time.perf_counter() - started,
+            "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_mib": usage.ru_maxrss / 2 ** 10,
             "last_line": lines[-1] if lines else "", "roles": _roles(pathlib.Path(run_dir))}
 
 
 def _roles(run_dir: pathlib.Path) -> dict[str, dict[str, float | None]]:
-  """What the run's events tell of each role; attackers are told as one, the dearest."""
+  """What the run's events tell of each role."""
   seconds: dict[str, list[float]] = {}
   for name, value in _scalars(run_dir):
     if name.endswith(RATE):
       seconds.setdefault(name.removeprefix("throughput/").removesuffix(RATE), []).append(1 / value)
-  found = {role: {"first_seconds": times[0], "seconds": statistics.median(times[1:]) if times[1:] else None}
-           for role, times in seconds.items()}
-  attackers = {role: one for role, one in found.items() if role.startswith("attacker/")}
-  if attackers:
-    dearest = max(attackers, key=lambda role: attackers[role]["seconds"] or -math.inf)
-    found = {role: one for role, one in found.items() if role not in attackers} | {dearest: attackers[dearest]}
-  return found
+  return {role: {"steps": len(times), "first_seconds": times[0], "seconds": statistics.median(times[1:]) if times[1:] else None,
+                 "all_seconds": sum(times)} for role, times in seconds.items()}
 
 
 def _scalars(run_dir: pathlib.Path) -> Iterator[tuple[str, float]]:

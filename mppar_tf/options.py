@@ -26,7 +26,7 @@ BENCHMARKS = table_keys("mppar_tf.protocols.benchmarks", "BENCHMARKS")
 PROTOCOLS = table_keys("mppar_tf.protocols", "PROTOCOLS")
 METHODS = table_keys("mppar_tf.methods", "METHODS")
 SIZES = ("tiny", "small", "paper")
-BENCH_PARTS = ("updates_small", "updates_paper", "profile_paper", "trainings_paper", "input", "building")
+BENCH_PARTS = ("updates_small", "updates_paper", "profile_paper", "training_small", "trainings_paper", "input", "building")
 ATTACKER_WEIGHTS = ("scratch", "imagenet", "imagenet_where_offered")
 
 
