@@ -37,7 +37,7 @@ from mppar_tf import flagfiles, options
 FINISHED, NOT_COMPUTABLE = 0, 70
 RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 PROGRAM_OPTIONS = (options.EvaluationOptions, *RUN_OPTIONS)
-# What decides neither what was trained nor what it is trained for: all else belongs to the run, but for the protocol that it is judged under.
+# What decides neither what was trained nor what it is trained for: all else belongs to the run (evaluate also leaves the protocol free).
 FREE = ("run_dir", "data_dir", "test_attackers", "novel_attributes", "on_corrupt", "deterministic", "threads")
 
 
@@ -122,8 +122,8 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
                                  seed=run_options.seed, raw_cache=raw_levels_dir(chosen, run_options), raw_facts=facts, work_dir=work)
       results = report.compose(
           scores, budget, method=run_options.method, protocol=judged, benchmark=run_options.benchmark, seed=run_options.seed,
-          trained_protocol=run_options.protocol, known=list(built.benchmark.known), novel=list(built.benchmark.novel), checkpoint=chosen.checkpoint, checkpoint_step=step, key=key,
-          judged_split=chosen.judged_split, facts=facts,
+          trained_protocol=run_options.protocol, known=list(built.benchmark.known), novel=list(built.benchmark.novel),
+          checkpoint=chosen.checkpoint, checkpoint_step=step, key=key, judged_split=chosen.judged_split, facts=facts,
           promised={"judged_videos": built.clips[chosen.judged_split].total,
                     "judged_private_records": built.private[chosen.judged_split].total},
           flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
