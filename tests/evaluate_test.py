@@ -187,6 +187,12 @@ def test_flags_of_the_run_come_first_and_own_ones_win(tmp_path):
   (tmp_path / "flags.txt").write_text("--data_dir=a\n--gamma=7\n")
   own = ["--run_dir", str(tmp_path), "--data_dir=b"]
   assert evaluate.with_flags_of_run(own) == ["--data_dir=a", "--gamma=7", *own]
+  (tmp_path / "flags.txt").write_text("--protocol=b\n--novel_attributes=x\n")
+  with pytest.raises(options.OptionError, match="--protocol belongs to the run"):  # for who exports it, say
+    evaluate.with_flags_of_run([*own, "--protocol=a"])
+  lines = {protocol: evaluate.with_flags_of_run([*own, f"--protocol={protocol}"], ("data_dir", "run_dir", "protocol"))[:-4]
+           for protocol in "ac"}
+  assert lines == {"a": ["--protocol=b", "--novel_attributes=x"], "c": ["--protocol=b"]}
 
 
 def test_every_method_gets_the_same_budget_from_the_same_flags():

@@ -127,7 +127,8 @@ def sbu(folder: pathlib.Path) -> pathlib.Path:
 
 def kth(folder: pathlib.Path) -> pathlib.Path:
   """`00sequences.txt` and videos of two people, two actions and all four recordings."""
-  names = [f"person{person}_{action}_d{number}" for person, action, number in itertools.product((11, 22), ("boxing", "walking"), range(1, 5))]
+  names = [f"person{person}_{action}_d{recording}"
+           for person, action, recording in itertools.product((11, 22), ("boxing", "walking"), range(1, 5))]
   for name in names:
     tiny_files.video(folder / f"{name}_uncomp.avi", tiny_files.colours(8))
   _crlf(folder / "00sequences.txt", [f"{name}\tframes\t1-4, 5-8" for name in names])

@@ -36,7 +36,7 @@ def _twin(*settings: str) -> dict[str, str]:
   return dict.fromkeys(("twin_clips", "twin_images"), " ".join(["python -m tfrecord_tools.build twin", *settings]))
 
 
-# Of --source and the like: what the authors distribute, by its own name where it has one.
+# A source is named as its authors name it; FOLDER where they give it no name.
 IXMAS = {"ixmas": "python -m tfrecord_tools.build ixmas --source=FOLDER"}
 VISPR = {"vispr": "python -m tfrecord_tools.build vispr --source=FOLDER"}
 

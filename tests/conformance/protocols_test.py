@@ -1,4 +1,4 @@
-"""Every protocol against what its name promises, and every benchmark under every protocol: nothing that should be novel is seen in training."""
+"""Every protocol keeps what its name promises, with every benchmark: training sees nothing that should be novel at test time."""
 
 import pytest
 
