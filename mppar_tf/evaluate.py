@@ -11,6 +11,9 @@ and computed once per seed and budget for all methods. Give every method of a co
 A recipe is tuned with --judged_split=validation, never on test figures: validation videos and images are judged, by fresh attackers of
 the training architectures and on the known attributes alone; the files below are then called results_validation.json and so on.
 
+--protocol=c judges a run under another protocol than its own, whatever it was trained under, so long as the attackers of its training and
+those of the test stand to each other as that protocol wants; the files are then called results_protocol_c.json and so on.
+
 The run's own flags (RUN_DIR/flags.txt) are read first; only where data lies, how the run is judged, and the machine may be set anew.
 Written to RUN_DIR: results.json, results.md, trade_off.png, before_after.png (raw test frames beside anonymized ones: for local eyes only).
 An interrupted evaluation goes on where it last looked, and a finished one is not computed again: the same command redraws its table and
@@ -34,8 +37,8 @@ from mppar_tf import flagfiles, options
 FINISHED, NOT_COMPUTABLE = 0, 70
 RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 PROGRAM_OPTIONS = (options.EvaluationOptions, *RUN_OPTIONS)
-# What decides neither what was trained nor what it is trained for: all else belongs to the run. The file of --recognizer_weights may have
-# moved; it is held against the run's record.
+# What decides neither what was trained nor what it is trained for: all else belongs to the run (evaluate also leaves the protocol free).
+# The file of --recognizer_weights may have moved; it is held against the run's record.
 FREE = ("run_dir", "data_dir", "test_attackers", "test_attacker_weights", "recognizer_weights", "novel_attributes", "on_corrupt",
         "deterministic", "threads")
 
@@ -43,27 +46,45 @@ FREE = ("run_dir", "data_dir", "test_attackers", "test_attacker_weights", "recog
 def main(arguments=None) -> int:
   """Reads the run's flags, then its own, and hands everything to `run`."""
   return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__,
-                        arguments=arguments, before=with_flags_of_run)
+                        arguments=arguments, before=functools.partial(with_flags_of_run, free=(*FREE, "protocol")))
 
 
-def with_flags_of_run(arguments: list[str]) -> list[str]:
+def with_flags_of_run(arguments: list[str], free: tuple[str, ...] = FREE) -> list[str]:
   """The arguments behind those of RUN_DIR/flags.txt.
 
+  Args:
+    free: flags that belong to the run and may be set anew all the same.
   Raises:
     OptionError: no --run_dir, no flags there, or an argument that only training may set.
   """
-  given = [argument.lstrip("-").partition("=") for argument in arguments]
-  folders = [value or (arguments[i + 1] if i + 1 < len(arguments) else "") for i, (name, _, value) in enumerate(given) if name == "run_dir"]
-  if not folders:
+  from mppar_tf.protocols import PROTOCOLS
+  folder = value_of(arguments, "run_dir")
+  if folder is None:
     raise options.OptionError("--run_dir is required: the folder of a run of mppar_tf.train")
-  path = pathlib.Path(folders[-1]) / "flags.txt"
+  path = pathlib.Path(folder) / "flags.txt"
   if not path.is_file():
-    raise options.OptionError(f"--run_dir={folders[-1]}: no flags.txt there; it must be the folder of a run of mppar_tf.train")
-  owned = {field.name for cls in RUN_OPTIONS for field in dataclasses.fields(cls)} - set(FREE)
-  for name, _, _ in given:
+    raise options.OptionError(f"--run_dir={folder}: no flags.txt there; it must be the folder of a run of mppar_tf.train")
+  owned = {field.name for cls in RUN_OPTIONS for field in dataclasses.fields(cls)} - set(free)
+  for name in (argument.lstrip("-").partition("=")[0] for argument in arguments):
     if name in owned or name.removeprefix("no") in owned:
       raise options.OptionError(f"--{name} belongs to the run and was fixed by its training; see {path}")
-  return flagfiles.expand([f"--flagfile={path}"]) + arguments
+  lines, judged = flagfiles.expand([f"--flagfile={path}"]), PROTOCOLS.get(value_of(arguments, "protocol"))
+  if judged and not judged.novel_attributes:  # those of the protocol that it was trained under have no place in this one
+    lines = [line for line in lines if not line.startswith("--novel_attributes=")]
+  return lines + arguments
+
+
+def value_of(arguments: list[str], flag: str) -> str | None:
+  """The last value that a flag is given, None where there is none."""
+  given = [(*argument.lstrip("-").partition("="), following) for argument, following in zip(arguments, [*arguments[1:], ""])]
+  values = [value or following for name, _, value, following in given if name == flag]
+  return values[-1] if values else None
+
+
+def protocol_of(run_dir: pathlib.Path) -> str | None:
+  """The protocol that a run was trained under; None where the folder is of no run."""
+  path = run_dir / "flags.txt"
+  return value_of(flagfiles.expand([f"--flagfile={path}"]), "protocol") if path.is_file() else None
 
 
 def run(chosen, run_options, clip_options, model_options, train_options, loop_options) -> int:
@@ -73,11 +94,12 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
   from mppar_tf.data import records
   from mppar_tf.evaluation import fitting, metrics, report, two_fold
 
-  run_dir = pathlib.Path(run_options.run_dir)
+  run_dir, judged = pathlib.Path(run_options.run_dir), run_options.protocol
+  run_options = dataclasses.replace(run_options, protocol=protocol_of(run_dir) or judged)
   try:
-    others = [report.read(results_path(name, chosen.judged_split)) for name in chosen.compare]
+    others = [report.read(results_path(name, chosen.judged_split, judged)) for name in chosen.compare]
     strategy = experiment.configure(deterministic=run_options.deterministic, threads=run_options.threads, seed=run_options.seed)
-    built = experiment.build(run_options, clip_options, model_options, train_options, strategy)
+    built = experiment.build(run_options, clip_options, model_options, train_options, strategy, judged)
     method = experiment.make_method(built, run_options.method)
     if chosen.judged_split == "validation":
       built = for_tuning(built)
@@ -92,21 +114,22 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
   facts = raw_facts(built, chosen, run_options, clip_options, model_options, *begun)
   key = digest({"raw": facts, "budget": dataclasses.asdict(budget), "seed": run_options.seed, "attackers": built.test_attackers,
                 "novel": built.benchmark.novel, "weights": weights_digest(method), "version": two_fold.RAW_LEVEL_VERSION})
-  suffix = suffix_of(chosen.judged_split)
+  suffix = suffix_of(chosen.judged_split, judged, run_options.protocol)
   results_file = run_dir / f"results{suffix}.json"
-  print(f"{run_options.method} on {run_options.benchmark}, protocol {run_options.protocol}, seed {run_options.seed}: "
+  print(f"{run_options.method} on {run_options.benchmark}, {report.protocols(judged, run_options.protocol)}, seed {run_options.seed}: "
         f"checkpoint of step {step}, {chosen.judged_split} split, attackers {', '.join(built.test_attackers)}")
   try:
     results = report.read(results_file) if results_file.exists() else None
     if results is None or results.get("key") != key:
-      work = run_dir / "evaluation" / key
+      work = run_dir / f"evaluation{suffix}" / key
       given = built, chosen, run_options, clip_options, model_options
       scores = two_fold.evaluate(method.anonymize, method.models["recognizer"], action_task(*given), privacy_task(*given), budget,
                                  seed=run_options.seed, raw_cache=raw_levels_dir(chosen, run_options), raw_facts=facts, work_dir=work)
       results = report.compose(
-          scores, budget, method=run_options.method, protocol=run_options.protocol, benchmark=run_options.benchmark, seed=run_options.seed,
-          known=list(built.benchmark.known), novel=list(built.benchmark.novel), checkpoint=chosen.checkpoint, checkpoint_step=step, key=key,
-          judged_split=chosen.judged_split, facts=facts, attacker_weights=starts, initial_weights=initial_weights.read(run_dir),
+          scores, budget, method=run_options.method, protocol=judged, benchmark=run_options.benchmark, seed=run_options.seed,
+          trained_protocol=run_options.protocol, known=list(built.benchmark.known), novel=list(built.benchmark.novel),
+          checkpoint=chosen.checkpoint, checkpoint_step=step, key=key, judged_split=chosen.judged_split, facts=facts,
+          attacker_weights=starts, initial_weights=initial_weights.read(run_dir),
           promised={"judged_videos": built.clips[chosen.judged_split].total,
                     "judged_private_records": built.private[chosen.judged_split].total},
           flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
@@ -135,9 +158,9 @@ def for_tuning(built):
   return dataclasses.replace(built, test_attackers=built.training_attackers, benchmark=dataclasses.replace(built.benchmark, novel=()))
 
 
-def suffix_of(split: str) -> str:
-  """Keeps figures for tuning apart from results."""
-  return "" if split == "test" else f"_{split}"
+def suffix_of(split: str, judged: str, trained: str) -> str:
+  """Keeps a run's results apart from figures for tuning and from those under another protocol than it was trained under."""
+  return ("" if judged == trained else f"_protocol_{judged}") + ("" if split == "test" else f"_{split}")
 
 
 def restore(run_dir: pathlib.Path, method, chosen, keep: int) -> int:
@@ -266,10 +289,10 @@ def raw_levels_dir(chosen, run_options) -> pathlib.Path:
   return pathlib.Path(records).resolve().parent / "raw_levels"
 
 
-def results_path(name: str, split: str) -> pathlib.Path:
+def results_path(name: str, split: str, judged: str) -> pathlib.Path:
   """A results file by its own name or its run folder's."""
   path = pathlib.Path(name)
-  return path / f"results{suffix_of(split)}.json" if path.is_dir() else path
+  return path / f"results{suffix_of(split, judged, protocol_of(path) or judged)}.json" if path.is_dir() else path
 
 
 def before_after(built, method, chosen):

@@ -78,40 +78,44 @@ def open_records(benchmark: benchmarks.Benchmark, data_dir: str, on_corrupt: str
   """The three splits of the action clips and of the private set; both test splits are `benchmark.test`'s where it has one.
 
   Raises:
-    ExperimentError: something is missing or damaged; names the folder and the command that builds it.
+    ExperimentError: something is missing or damaged; names every such folder and the command that builds it.
   """
-  found = []
+  found, problems = [], {}
   for dataset in (benchmark.clips, benchmark.private):
-    folder_of = {split: f"{data_dir.rstrip('/')}/{benchmark.test if split == 'test' and benchmark.test else dataset}"
-                 for split in records.SPLITS}
-    try:
-      found.append({split: records.open_split(folder, split, on_corrupt=on_corrupt) for split, folder in folder_of.items()})
-    except records.RecordsError as error:
-      raise ExperimentError(f"{error} (build it: {' ; '.join(benchmark.build)}, with --data_dir={data_dir})") from error
+    found.append({})
+    for split in records.SPLITS:
+      name = benchmark.test if split == "test" and benchmark.test else dataset
+      try:
+        if name not in problems:
+          found[-1][split] = records.open_split(f"{data_dir.rstrip('/')}/{name}", split, on_corrupt=on_corrupt)
+      except records.RecordsError as error:
+        problems[name] = f"{error}; built by: {benchmark.builder(name)} --data_dir={data_dir}"
+  if problems:
+    raise ExperimentError(" ; and ".join(problems.values()))
   return found[0], found[1]
 
 
-def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.Strategy) -> Experiment:
+def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.Strategy, judged: str | None = None) -> Experiment:
   """Everything of a run that does not change while it runs.
 
   Args:
     run, clip, model, train: RunOptions, ClipOptions, ModelOptions, TrainOptions.
     strategy: from `configure`.
+    judged: the protocol that the run is judged under, by default the one that it was trained under.
   Raises:
     ExperimentError: what does not go together, in one line.
   """
   try:
-    protocol = PROTOCOLS[run.protocol]
-    benchmark = benchmarks.chosen(run.benchmark, clips=run.clips_records, private=run.private_records, known=run.known_attributes,
-                                  novel=run.novel_attributes)
-    training = model.training_attackers or protocol.training_attackers
+    protocol = PROTOCOLS[judged or run.protocol]
+    benchmark = protocol.sees(benchmarks.chosen(run.benchmark, clips=run.clips_records, private=run.private_records,
+                                                known=run.known_attributes, novel=run.novel_attributes), run.benchmark)
+    if run.novel_attributes and not benchmark.novel:
+      raise ValueError(f"--novel_attributes={','.join(run.novel_attributes)}: protocol {protocol.name} judges the known labels alone")
+    training = model.training_attackers or PROTOCOLS[run.protocol].training_attackers
     test = model.test_attackers or protocol.test_attackers
-    protocol.check(training, test, train.shift if run.method == "mppar" else None)
+    protocol.check(training, test)
   except ValueError as error:
     raise ExperimentError(str(error)) from error
-  if benchmark.identity != (protocol.task == "identity"):
-    raise ExperimentError(f"--protocol={run.protocol} judges {protocol.task}, but --benchmark={run.benchmark} labels "
-                          f"{'identity' if benchmark.identity else 'attributes'}")
   clip_splits, private_splits = open_records(benchmark, run.data_dir, run.on_corrupt)
   for split in ("train", "test"):
     _check_labels(benchmark, clip_splits[split], private_splits[split])
@@ -189,16 +193,21 @@ def check_game(experiment: Experiment, method: Method) -> None:
   """What the game will need of the labels, told before stages 1 to 3 and not after them.
 
   Raises:
-    ExperimentError: a known attribute without positives in validation, or records that cannot be divided as the updates want it.
+    ExperimentError: too few training attackers, a known attribute without positives in validation, or records that cannot be divided as
+      the updates want it.
   """
   if not method.plan:
     return
+  try:
+    plans = [method.plan(update) for update in range(2)]
+  except ValueError as error:
+    raise ExperimentError(f"--shift={experiment.settings.shift} needs at least two training attackers, got "
+                          f"{', '.join(experiment.training_attackers)}") from error
   if not experiment.benchmark.identity:
     empty = [attribute for attribute in _without_positives(experiment, "validation") if attribute in experiment.benchmark.known]
     if empty:
       raise ExperimentError(f"{experiment.private['validation'].folder}: no validation record has {', '.join(empty)}, "
                             "so no checkpoint could be chosen")
-  plans = [method.plan(update) for update in range(2)]
   if {"first", "second"} & {source for plan in plans for source in (plan.support, plan.query)}:
     try:
       _side_of_epoch(0, experiment, experiment.settings.seed, 0)

@@ -69,8 +69,10 @@ class RunOptions(StorageOptions, SeedOptions, MachineOptions):
   private_records: str | None = option(None, "Dataset folder that carries the privacy labels, in place of the benchmark's.")
   known_attributes: tuple[str, ...] = option(
       (), "Attributes of training, in place of the benchmark's; the one word subject means identity.")
-  novel_attributes: tuple[str, ...] = option((), "Attributes of test time only, in place of the benchmark's.")
-  protocol: str = option("a", "What is known and what is novel at test time.", choices=PROTOCOLS)
+  novel_attributes: tuple[str, ...] = option(
+      (), "Attributes of test time only, in place of the benchmark's; protocols a and b alone judge such.")
+  protocol: str = option("a", "What is novel at test time. a: attributes and attackers; b: attributes; c: attackers; d: neither, attackers "
+                              "have fresh weights; identity: attackers, and the label is who it is.", choices=PROTOCOLS)
   method: str = option("mppar", "The anonymization method.", choices=METHODS)
   virtual_devices: int = option(
       1, "Split the CPU into this many replicas, in training alone (for trying data parallelism; GPUs are found by themselves).", low=1)
@@ -137,9 +139,9 @@ class TrainOptions(SeedOptions):
   clip_norm: float = option(0.0, "Largest global norm of any gradient, measured after summing over replicas; 0: none.", low=0.0)
   meta_gradient: str = option("exact", "Second order exact, first order, or both losses at the same parameters (Joint Training).",
                               choices=lambda: ("exact", "first_order", "joint"))
-  shift: str = option("alternate", "What support and query differ in: models on even and attributes on odd updates, one of them always, or "
-                                   "both in every update.",
-                      choices=lambda: ("alternate", "attributes", "models", "both"))
+  shift: str = option("protocol", "What support and query differ in: models on even and attributes on odd updates, one of them always, or "
+                                  "both in every update; protocol: alternate in a and identity, attributes in b and d, models in c.",
+                      choices=lambda: ("protocol", "alternate", "attributes", "models", "both"))
   sets: str = option("different", "Support and query differ by construction, or are dealt at random (ablation).",
                      choices=lambda: ("different", "random"))
   split_ratio: float = option(0.6, "Share of the support side of attributes, samples and attackers.", low=0.05, high=0.95)

@@ -106,6 +106,8 @@ def run_cell(cell: Cell, config: str, chosen, storage) -> str:
       reason = f"{program} ended with exit code {code}: {_last_line(cell.run_dir / 'log.txt')}"
       (cell.run_dir / "failed.txt").write_text(reason + "\n", encoding="utf-8")
       return reason
+  if not (cell.run_dir / "results.json").exists():
+    return f"{chosen.evaluation} judges under another name than results.json: another split or protocol than the run's own"
   cell.result.parent.mkdir(parents=True, exist_ok=True)
   part = cell.result.with_suffix(".part")
   results = json.loads((cell.run_dir / "results.json").read_text(encoding="utf-8"))

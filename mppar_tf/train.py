@@ -12,6 +12,7 @@ infinite (the message says where); 74 a checkpoint or a log cannot be written; 7
 saved: run the same command again (a second signal stops at once; it then goes on from the last checkpoint).
 """
 
+import dataclasses
 import pathlib
 import shlex
 import signal
@@ -54,6 +55,7 @@ def run(run_options, clip_options, model_options, train_options, loop_options) -
   name = f"{run_options.method} on {run_options.benchmark}, protocol {run_options.protocol}, seed {run_options.seed}"
   default = pathlib.Path("runs") / f"{run_options.benchmark}_{run_options.protocol}_{run_options.method}_seed{run_options.seed}"
   run_dir = pathlib.Path(run_options.run_dir or default)
+  train_options = settled(run_options, train_options)
   chosen = (run_options, clip_options, model_options, train_options, loop_options)
   check_flags(run_dir, chosen)
   try:
@@ -108,6 +110,12 @@ def run(run_options, clip_options, model_options, train_options, loop_options) -
     log.close()
   report(run_dir, method)
   return FINISHED
+
+
+def settled(run_options, train_options):
+  """The options with the protocol's own shift where it is left to the protocol: flags.txt then says what was trained."""
+  from mppar_tf.protocols import PROTOCOLS
+  return dataclasses.replace(train_options, shift=PROTOCOLS[run_options.protocol].shift_of(train_options.shift))
 
 
 def ensure_records(run_options) -> None:

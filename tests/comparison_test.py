@@ -34,5 +34,14 @@ def test_the_method_raw_and_the_level_on_raw_frames_do_not_mix(turned):
   assert found[comparison.RAW] == ["0.850 ± 0.071", "0.950 ± 0.000", "2"]
 
 
+def test_where_only_known_attributes_are_judged_no_novel_figure_is_shown():
+  shown = result("mppar", 0, 0.8, 0.6)
+  known = {"privacy_cmap_known": shown.pop("privacy_cmap_novel"), "chance": {"action_top1": 0.1, "privacy_cmap_known": 0.4},
+           "raw": {"action_top1": 0.9, "privacy": {"cmap_novel": None, "cmap_known": 0.95, "identity_accuracy": None}}}
+  found = rows(comparison.table([shown | known]))
+  assert found[0] == ["method", "action top-1 ↑", "known cMAP ↓", "seeds"]
+  assert found[2:] == [[comparison.RAW, "0.900", "0.950", "1"], ["mppar", "0.800", "0.600", "1"], ["chance", "0.100", "0.400", ""]]
+
+
 def test_no_method_bears_the_name_of_the_level_on_raw_frames():
   assert comparison.RAW not in methods.METHODS

@@ -41,7 +41,7 @@ def test_a_flagfile_says_what_it_is_for_and_sets_only_declared_flags_to_possible
         assert lacking and lacking[1] not in given, error
 
 
-@pytest.mark.parametrize("name", [name for name in FLAGFILES if name.startswith("protocol_")])
+@pytest.mark.parametrize("name", [name for name in FLAGFILES if name.startswith(("protocol_", "identity_"))])
 def test_a_protocol_s_flagfile_holds_only_flags_of_train(name):
   from mppar_tf import train
   known = {field.name for cls in train.PROGRAM_OPTIONS for field in dataclasses.fields(cls)}

@@ -95,6 +95,59 @@ def test_a_recipe_is_tuned_without_a_look_at_test(run_dir, monkeypatch):
     assert (run_dir / name).exists()
 
 
+@pytest.fixture
+def asked(monkeypatch):
+  """What evaluations are asked for, none of which is computed: (known, novel, attackers, unfinished work's folder)."""
+  found = []
+
+  def stop(anonymize, recognizer, action, privacy, *_, work_dir, **__):
+    found.append((privacy.known, privacy.novel, list(privacy.builders), work_dir.parent.name))
+    raise two_fold.metrics.MetricError("stopped here")
+  monkeypatch.setattr(two_fold, "evaluate", stop)
+  return found
+
+
+def test_a_run_is_judged_under_another_protocol_beside_its_own_results(run_dir, capsys):
+  (run_dir / "results.json").write_text("its own")
+  assert _judge(run_dir, "--protocol=c") == 0
+  assert "strong_blur on custom, protocol c (trained under a), seed 0" in capsys.readouterr().out
+  assert (run_dir / "results.json").read_text() == "its own"
+  (run_dir / "results.json").unlink()
+  results = report.read(run_dir / "results_protocol_c.json")
+  assert (results["protocol"], results["trained_protocol"], results["known"], results["novel"]) == ("c", "a", ["a", "b"], [])
+  for figures in (results, results["raw"], results["chance"]):
+    assert 0 <= figures["privacy_cmap_known"] <= 1 and "privacy_cmap_novel" not in figures
+  assert set(results["privacy"]["average_precision"]) == {"a", "b"}
+  table = (run_dir / "results_protocol_c.md").read_text()
+  assert "protocol c (trained under a)" in table and "known cMAP" in table and "novel" not in table
+  for name in ("trade_off_protocol_c.png", "before_after_protocol_c.png"):
+    assert np.std(cv2.imread(str(run_dir / name))) > 5
+
+
+@pytest.mark.parametrize("flags, expected", [
+    (["--protocol=a"], (("a", "b"), ("c", "d"), ["mobilenet_v1_1.0", "resnet_v1_50"], "evaluation")),
+    (["--protocol", "d", "--test_attackers=mobilenet_v2_1.0"], (("a", "b"), (), ["mobilenet_v2_1.0"], "evaluation_protocol_d")),
+    (["--protocol=b", "--test_attackers=mobilenet_v2_0.5", "--novel_attributes=d"],
+     (("a", "b"), ("d",), ["mobilenet_v2_0.5"], "evaluation_protocol_b")),
+    (["--protocol=c", "--judged_split=validation"],
+     (("a", "b"), (), ["mobilenet_v2_0.5", "mobilenet_v2_1.0"], "evaluation_protocol_c_validation"))])
+def test_a_protocol_decides_what_is_judged_and_by_whom(run_dir, asked, flags, expected):
+  assert _judge(run_dir, *flags) == evaluate.NOT_COMPUTABLE
+  assert asked == [expected]
+
+
+def test_runs_to_compare_with_are_looked_for_where_their_results_under_this_protocol_are(tmp_path):
+  for protocol in "ac":
+    (tmp_path / protocol).mkdir()
+    (tmp_path / protocol / "flags.txt").write_text(f"--data_dir=x\n--protocol={protocol}\n")
+  (tmp_path / "published").mkdir()
+  places = {("a", "test", "a"): "results.json", ("a", "test", "c"): "results_protocol_c.json", ("c", "test", "c"): "results.json",
+            ("a", "validation", "a"): "results_validation.json", ("published", "test", "c"): "results.json"}
+  for (folder, split, judged), name in places.items():
+    assert evaluate.results_path(str(tmp_path / folder), split, judged) == tmp_path / folder / name
+  assert str(evaluate.results_path("own.json", "test", "c")) == "own.json"
+
+
 def test_an_unfinished_run_is_refused_in_one_line(run_dir, capsys, tmp_path):
   copy = tmp_path / "run"
   shutil.copytree(run_dir, copy)
@@ -113,6 +166,10 @@ def test_an_unfinished_run_is_refused_in_one_line(run_dir, capsys, tmp_path):
 @pytest.mark.parametrize("more, words", [
     (["--gamma=3"], "--gamma belongs to the run"), (["--noflip"], "--noflip belongs to the run"),
     (["--crop", "24"], "--crop belongs to the run"), (["--virtual_devices=2"], "--virtual_devices belongs to the run"),
+    (["--protocol=identity"], "--protocol=identity judges identity, but --benchmark=custom labels attributes"),
+    (["--protocol=d"], "architectures, mobilenet_v2_0.5, mobilenet_v2_1.0, but not mobilenet_v1_1.0, resnet_v1_50"),
+    (["--protocol=c", "--novel_attributes=c"], "--novel_attributes=c: protocol c judges the known labels alone"),
+    (["--protocol=z"], "a|b|c|d|identity"),
     (["--compare=nowhere.json"], "nowhere.json is no results file"), (["--test_attackers=mobilenet_v2_0.5"], "stand on both sides"),
     (["--checkpoint=newest"], "best|last"), (["--novel_attributes=c,zebra"], "zebra")])
 def test_what_does_not_fit_the_run_is_refused_in_one_line(run_dir, capsys, more, words):
@@ -130,6 +187,12 @@ def test_flags_of_the_run_come_first_and_own_ones_win(tmp_path):
   (tmp_path / "flags.txt").write_text("--data_dir=a\n--gamma=7\n")
   own = ["--run_dir", str(tmp_path), "--data_dir=b"]
   assert evaluate.with_flags_of_run(own) == ["--data_dir=a", "--gamma=7", *own]
+  (tmp_path / "flags.txt").write_text("--protocol=b\n--novel_attributes=x\n")
+  with pytest.raises(options.OptionError, match="--protocol belongs to the run"):  # for who exports it, say
+    evaluate.with_flags_of_run([*own, "--protocol=a"])
+  lines = {protocol: evaluate.with_flags_of_run([*own, f"--protocol={protocol}"], ("data_dir", "run_dir", "protocol"))[:-4]
+           for protocol in "ac"}
+  assert lines == {"a": ["--protocol=b", "--novel_attributes=x"], "c": ["--protocol=b"]}
 
 
 def test_every_method_gets_the_same_budget_from_the_same_flags():

@@ -95,7 +95,7 @@ def test_exports_the_checkpoints_weights_with_their_story(trained, data_dir, tmp
 def test_compares_on_training_frames_of_both_sets(trained, data_dir):
   _, method = trained
   run = options.RunOptions(data_dir=str(data_dir), benchmark="custom", clips_records="tiny_clips", private_records="tiny_images",
-                           known_attributes=("a", "b"), deterministic=False)
+                           known_attributes=("a", "b"), protocol="c", deterministic=False)
   built = experiment.build(run, options.ClipOptions(clip_frames=4, frame_skip=1, crop=16), options.ModelOptions(
       anonymizer_size="tiny", recognizer_size="tiny", attacker_size="tiny", training_attackers=("mobilenet_v2_0.35", "mobilenet_v2_0.5")),
                            options.TrainOptions(sets_every=2, privacy_batch=4), tf.distribute.get_strategy())

@@ -23,7 +23,8 @@ def settings(**changes) -> options.TrainOptions:
   """A game of a few steps, with rates at which one step shows. The gate's thresholds cannot be reached: its bounds rule."""
   tiny = options.TrainOptions(
       max_steps=4, reconstruction_steps=2, reconstruction_lr=2e-3, action_steps=2, action_lr=3e-3, action_anonymizer_lr=5e-4,
-      attacker_init_steps=2, attacker_init_lr=4e-3, gamma=0.7, alpha=0.05, beta=1e-3, sets_every=2, recognizer_lr=6e-4, attacker_lr=7e-4,
+      attacker_init_steps=2, attacker_init_lr=4e-3, gamma=0.7, alpha=0.05, beta=1e-3, shift="alternate", sets_every=2,
+      recognizer_lr=6e-4, attacker_lr=7e-4,
       action_threshold=1.0, attacker_threshold=1.0, min_recognizer_steps=1, max_recognizer_steps=2, max_attacker_rounds=1,
       gate_smoothing=0.5, action_batch=2, privacy_batch=4, recognizer_batch=4, attacker_batch=4)
   return dataclasses.replace(tiny, **changes)

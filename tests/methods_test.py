@@ -291,7 +291,7 @@ def test_every_training_option_is_consumed():
 
   run = types.SimpleNamespace(
       settings=settings, spec=clips.ClipSpec(core.FRAMES, 1, core.CROP, False), strategy=tf.distribute.get_strategy(), clips={}, private={},
-      benchmark=benchmarks.Benchmark("c", "p", ("a", "b"), (), (), ""))
+      benchmark=benchmarks.Benchmark("c", "p", ("a", "b"), (), {}, ""))
   experiment.make_feeder(run, method, seed=0, on_corrupt="fail")
   assert fields - settings.read == {"fixed_recognizer_steps"}
   methods.METHODS["raw"](core.micro_networks(), settings)

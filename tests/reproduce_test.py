@@ -53,6 +53,19 @@ def test_learned_methods_of_a_seed_share_one_initialisation(chosen, programs):
   assert go(chosen) == 0 and len(programs[1]) == 4, "a finished cell ran again"
 
 
+def test_an_evaluation_under_another_name_is_a_failed_cell(chosen, programs, monkeypatch, capsys):
+  straw = subprocess.run
+
+  def elsewhere(command, **given):
+    ended = straw(command, **given)
+    [run_dir] = [pathlib.Path(argument.partition("=")[2]) for argument in command if argument.startswith("--run_dir=")]
+    (run_dir / "results.json").rename(run_dir / "results_protocol_c.json")
+    return ended
+  monkeypatch.setattr(subprocess, "run", elsewhere)
+  assert go(chosen) == reproduce.FAILED
+  assert "than the run's own" in capsys.readouterr().out
+
+
 def test_a_cell_does_not_wait_for_a_maker_that_failed(chosen, programs, capsys):
   programs[0].add(MAKER)
   assert go(chosen) == reproduce.FAILED

@@ -13,7 +13,7 @@ from mppar_tf.protocols import benchmarks
 
 CLASSES, ATTRIBUTES = tuple(f"action{number}" for number in range(3)), ("a", "c")
 FRAMES = (5, 3)  # of the two test videos
-BENCHMARK = benchmarks.Benchmark(clips="tiny_clips", private="tiny_images", known=("a",), novel=("c",), build=(), note="", test="judged")
+BENCHMARK = benchmarks.Benchmark(clips="tiny_clips", private="tiny_images", known=("a",), novel=("c",), build={}, note="", test="judged")
 
 
 def write_test_set(folder, classes=CLASSES, attributes=ATTRIBUTES):

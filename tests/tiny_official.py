@@ -1,5 +1,6 @@
 """Tiny copies of public datasets as their authors distribute them: the same folders, lists and traps, with videos of a few flat frames."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -95,11 +96,11 @@ VISPR_LABELS = {  # split: labels of each photograph
     "test2017": (["a0_safe", "a3_height_approx"], ["a11_tattoo"])}
 
 
-def vispr(folder: pathlib.Path) -> pathlib.Path:
+def vispr(folder: pathlib.Path, labelled: dict[str, tuple[list[str], ...]] = VISPR_LABELS) -> pathlib.Path:
   """`images/SPLIT/ID.jpg`, `annotations/SPLIT/ID.json`, the lists of the latter, and `attributes.tsv` with CRLF and without a last one."""
   from mppar_tf.data import vocabularies
-  for split, photographs in VISPR_LABELS.items():
-    ids = [f"2017_{1000 * (1 + list(VISPR_LABELS).index(split)) + number}" for number in range(len(photographs))]
+  for split, photographs in labelled.items():
+    ids = [f"2017_{1000 * (1 + list(labelled).index(split)) + number}" for number in range(len(photographs))]
     (folder / "annotations" / split).mkdir(parents=True)
     for id_, labels in zip(ids, photographs):
       tiny_files.image(folder / "images" / split / f"{id_}.jpg", tiny_files.gradient(60, 50), quality=95)
@@ -109,6 +110,51 @@ def vispr(folder: pathlib.Path) -> pathlib.Path:
   rows = ["idx\tattribute_id\tgroup\tdescription", *(f"{number}\t{name}\tGroup\tWords" for number, name in enumerate(vocabularies.VISPR))]
   (folder / "attributes.tsv").write_bytes("\r\n".join(rows).encode())
   return folder
+
+
+def sbu(folder: pathlib.Path) -> pathlib.Path:
+  """Sets of two pairs of actors, pictures of two actions, and the clip lists `train.txt` and `val.txt`."""
+  lists: dict[str, list[str]] = {"train": [], "val": []}
+  for pair, name in enumerate(("s01s02", "s01s03")):
+    for action, clip in itertools.product((0, 6), range(1, 6)):
+      place = f"{name}/{action + 1:02}/{clip:03}"
+      _pictures(folder / place, "rgb_{:06}.png", 3)
+      lists["val" if clip == 5 else "train"].append(f"SBU/{name}/{place},1,3,{pair},{action}\n")
+  for split, lines in lists.items():
+    (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+  return folder
+
+
+def kth(folder: pathlib.Path) -> pathlib.Path:
+  """`00sequences.txt` and videos of two people, two actions and all four recordings."""
+  names = [f"person{person}_{action}_d{recording}"
+           for person, action, recording in itertools.product((11, 22), ("boxing", "walking"), range(1, 5))]
+  for name in names:
+    tiny_files.video(folder / f"{name}_uncomp.avi", tiny_files.colours(8))
+  _crlf(folder / "00sequences.txt", [f"{name}\tframes\t1-4, 5-8" for name in names])
+  return folder
+
+
+def ipn(folder: pathlib.Path) -> pathlib.Path:
+  """`annotations/` and `frames/VIDEO/` of five people, women but for one of training: two gestures of four frames a video."""
+  people = {"1CW1_1": "train", "1CW2_2": "train", "1CM3_3": "train", "1CW4_4": "train", "4CW5_5": "test"}
+  lists: dict[str, list[str]] = {"train": [], "test": []}
+  rows = ["Video Name,Frames,Sex,Hand,Background,Illumination,People in Scene,Background Motion,Set"]
+  for person, split in people.items():
+    video = f"{person}_R_#217"
+    _pictures(folder / "frames" / video, video + "_{:06}.jpg", 8)
+    lists[split] += [f"{video},B0A,2,1,4,4", f"{video},G11,14,5,8,4"]
+    rows.append(f"{video},8,{person[2]},Right,Clutter,Stable,Single,Static,{split}")
+  (folder / "annotations").mkdir()
+  _crlf(folder / "annotations" / "Annot_TrainList.txt", lists["train"])
+  _crlf(folder / "annotations" / "Annot_TestList.txt", lists["test"])
+  (folder / "annotations" / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+  return folder
+
+
+def _pictures(folder: pathlib.Path, pattern: str, count: int) -> None:
+  for number, frame in enumerate(tiny_files.colours(count), 1):
+    tiny_files.image(folder / pattern.format(number), frame)
 
 
 def zipped(folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:

@@ -76,7 +76,7 @@ def read_manifest(folder: str) -> Manifest:
   folder = os.fspath(folder)
   stored = _stored(folder)
   if stored is None:
-    raise RecordsError(f"{folder}: no {MANIFEST}; build the records first (python -m tfrecord_tools.build --help)")
+    raise RecordsError(f"{folder}: no {MANIFEST}; build the records first")
   manifest = parse_manifest(stored.decode(errors="replace"), manifest_path(folder))
   for split, shards in manifest.splits.items():
     # A journal lists some of a split's shards; a manifest that does so has lost the others.

@@ -50,6 +50,11 @@ def _headline(privacy) -> dict[str, float]:
   return {key: value for key, value in found.items() if value is not None}
 
 
+def protocols(judged: str, trained: str) -> str:
+  """The protocol of a figure, in words."""
+  return f"protocol {judged}" + ("" if trained == judged else f" (trained under {trained})")
+
+
 def write(path: pathlib.Path, results: Mapping[str, Any]) -> None:
   """Writes results.json atomically; refuses NaN, which JSON does not know."""
   _replace(path, lambda part: part.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8"))
@@ -92,7 +97,8 @@ def table(results: Mapping[str, Any]) -> str:
   kinds = [key for key in PRIVACY if key in results]
   raw, chance = results["raw"], results["chance"]
   blocks = [
-      f"## {results['method']} on {results['benchmark']}, protocol {results['protocol']}, seed {results['seed']}, "
+      f"## {results['method']} on {results['benchmark']}, "
+      f"{protocols(results['protocol'], results.get('trained_protocol', results['protocol']))}, seed {results['seed']}, "
       f"{results['judged_split']} split (percent)",
       _markdown(["", "action top-1, higher is better"] + [f"{PRIVACY[k]}, lower is better" for k in kinds], [
           [results["method"], results["action_top1"]] + [results[k] for k in kinds],

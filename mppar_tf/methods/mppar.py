@@ -15,7 +15,7 @@ from mppar_tf.methods import game, steps
 from mppar_tf.methods.contract import EpisodePlan, Method, Networks
 from mppar_tf.types import Episode
 
-SHIFTS = ("alternate", "attributes", "models", "both")
+SHIFTS = {"alternate": ("models", "attributes"), "attributes": ("attributes",), "models": ("models",), "both": ("both",)}  # taken in turn
 
 
 def plan_update(update: int, *, shift: str, kind_of_sets: str, sets_every: int, attackers: int, ratio: float, seed: int) -> EpisodePlan:
@@ -23,12 +23,12 @@ def plan_update(update: int, *, shift: str, kind_of_sets: str, sets_every: int, 
 
   Args:
     update: index of the anonymizer update.
-    shift: "alternate", "attributes", "models", or "both" shifts in every update.
+    shift: key of SHIFTS: "alternate", "attributes", "models", or "both" shifts in every update.
     kind_of_sets: "different", or "random": the same two-batch step without attribute- or model-difference.
     sets_every: anonymizer updates between set constructions.
   """
   epoch = update // sets_every
-  kind = {"alternate": "attributes" if update % 2 else "models"}.get(shift, shift)
+  kind = SHIFTS[shift][update % len(SHIFTS[shift])]
   different = kind != "attributes" and kind_of_sets == "different"
   support, query = sets.draw_attackers(update, epoch, attackers=attackers, different=different, ratio=ratio, seed=seed)
   if kind_of_sets == "random" and kind != "attributes":

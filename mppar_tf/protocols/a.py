@@ -8,5 +8,5 @@ TEST_ATTACKERS = ("resnet_v1_50", "resnet_v1_101", "resnet_v2_50", "resnet_v2_10
 
 PROTOCOL = Protocol(
     name="a", meaning="novel privacy attributes and novel attack models",
-    training_attackers=TRAINING_ATTACKERS, test_attackers=TEST_ATTACKERS, novel_attackers=True,
-    shifts=("alternate", "attributes", "models", "both"), task="attributes")
+    training_attackers=TRAINING_ATTACKERS, test_attackers=TEST_ATTACKERS, novel_attackers=True, novel_attributes=True,
+    shift="alternate", task="attributes")
