@@ -231,7 +231,9 @@ def _read(connection: socket.socket, deadline: float, waiting: "_Notice | None" 
     if waiting:
       waiting.tell("the others, whom the chief waits for")
     if select.select([connection], [], [], 0.5)[0]:
-      more = connection.recv(1 << 16)
+      more = b""
+      with contextlib.suppress(OSError):
+        more = connection.recv(1 << 16)
       if not more:
         break
       content += more
