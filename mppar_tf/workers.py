@@ -52,7 +52,15 @@ ALONE = Task("", 0, ("",), ("",))
 
 
 def alone(environment: Mapping[str, str] = os.environ) -> Task:
-  """The task of a process that trains by itself. Raises ConfigError where TF_CONFIG names several: each would write the whole run."""
+  """The task of a process that trains by itself.
+
+  Raises:
+    ConfigError: TF_CONFIG names several, each of which would write the whole run; or is nothing that TensorFlow, which reads it under every
+      strategy, could read.
+  """
+  if not environment.get("TF_CONFIG", "").strip():
+    return ALONE
+  _parsed(environment["TF_CONFIG"])
   try:
     others = task(environment).names
   except ConfigError:
@@ -72,11 +80,8 @@ def task(environment: Mapping[str, str] = os.environ) -> Task:
   text = environment.get("TF_CONFIG", "")
   if not text.strip():
     raise ConfigError(f"--strategy=multi_worker needs the environment variable TF_CONFIG, {EXAMPLE}")
-  try:
-    config = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise ConfigError(f"TF_CONFIG is no JSON ({error}): {_short(text)}; it must be {EXAMPLE}") from None
-  cluster, chosen = (config.get(key) if isinstance(config, dict) else None for key in ("cluster", "task"))
+  config = _parsed(text)
+  cluster, chosen = config.get("cluster"), config.get("task")
   if not isinstance(cluster, dict) or not cluster:
     raise ConfigError(f"TF_CONFIG names no cluster: {_short(text)}; it must be {EXAMPLE}")
   if unknown := sorted(set(cluster) - set(JOBS)):
@@ -87,6 +92,16 @@ def task(environment: Mapping[str, str] = os.environ) -> Task:
   names = tuple(job if job == "chief" else f"{job} {index}" for job, index in found)
   place = _place(chosen, list(found), names)
   return Task(names[place], place, tuple(found.values()), names)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+  try:
+    config = json.loads(text)
+  except json.JSONDecodeError as error:
+    raise ConfigError(f"TF_CONFIG is no JSON ({error}): {_short(text)}; it must be {EXAMPLE}") from None
+  if not isinstance(config, dict):
+    raise ConfigError(f"TF_CONFIG is no JSON object: {_short(text)}; it must be {EXAMPLE}")
+  return config
 
 
 def _addresses(job: str, listed: Any) -> list[str]:

@@ -3,13 +3,17 @@
 import concurrent.futures
 import contextlib
 import json
+import os
+import re
 import socket
+import subprocess
 import time
 
 import pytest
 import tiny_runs
+import yaml
 
-from mppar_tf import flagfiles, train, workers
+from mppar_tf import flagfiles, options, train, workers
 
 TWO = {"worker": ["127.0.0.1:2001", "127.0.0.1:2002"]}
 
@@ -34,7 +38,8 @@ def test_the_chief_stands_before_the_workers():
 @pytest.mark.parametrize("text, words", [
     (None, ["needs the environment variable TF_CONFIG", '"cluster"']),
     ("{'cluster'", ["TF_CONFIG is no JSON", "{'cluster'"]),
-    ("[]", ["names no cluster", "[]"]),
+    ("[]", ["no JSON object", "[]"]),
+    ("{}", ["names no cluster", "{}"]),
     ('{"task": {"type": "worker", "index": 0}}', ["names no cluster"]),
     (json.dumps({"cluster": TWO}), ["names no task", "worker 0, worker 1"]),
     (config(index=2), ["task worker 2 is not one of worker 0, worker 1"]),
@@ -68,9 +73,15 @@ def test_several_workers_without_their_strategy_are_refused(capsys, monkeypatch,
   assert "TF_CONFIG names 2 workers (worker 0, worker 1), but --strategy=mirrored" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["", "{", config({"worker": ["a:1"]}), '{"cluster": {}}'])
+@pytest.mark.parametrize("text", ["", config({"worker": ["a:1"]}), '{"cluster": {}}', '{"task": {}}'])
 def test_another_tf_config_is_nothing_to_one_machine(text):
   assert workers.alone({"TF_CONFIG": text}) is workers.ALONE
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_what_tensorflow_could_not_read_is_told_under_either_strategy(text):
+  with pytest.raises(workers.ConfigError, match="TF_CONFIG is no JSON"):
+    workers.alone({"TF_CONFIG": text})
 
 
 def test_workers_have_no_virtual_devices(capsys, tmp_path):
@@ -165,3 +176,40 @@ def _patiently_connected(port):
     except OSError:
       assert time.monotonic() < end
       time.sleep(0.01)
+
+
+# ---- the builder's guide ----
+
+
+@pytest.fixture(scope="module")
+def manifest():
+  """The Kubernetes objects of BUILD.md."""
+  [text] = re.findall(r"```yaml\n(.*?)```", (tiny_runs.ROOT / "BUILD.md").read_text(encoding="utf-8"), re.DOTALL)
+  return {each["kind"]: each for each in yaml.safe_load_all(text)}
+
+
+def test_the_manifest_of_kubernetes_hangs_together(manifest):
+  service, job = manifest["Service"], manifest["Job"]
+  pod, [container] = job["spec"]["template"]["spec"], job["spec"]["template"]["spec"]["containers"]
+  assert pod["subdomain"] == service["metadata"]["name"] and service["spec"]["clusterIP"] == "None"
+  assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+  assert job["spec"]["completions"] == job["spec"]["parallelism"] == int(container["env"][0]["value"])
+  assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+  assert set(job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]) == {train.BAD_INPUT, train.NOT_FINITE}
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_pod_of_the_manifest_knows_its_place(manifest, index):
+  job = manifest["Job"]
+  [container] = job["spec"]["template"]["spec"]["containers"]
+  *script, command = container["args"][0].splitlines()
+  environment = {each["name"]: each["value"] for each in container["env"]}
+  environment |= {"JOB_COMPLETION_INDEX": str(index), "PATH": os.environ["PATH"]}
+  text = subprocess.run([*container["command"], "\n".join([*script, 'echo "$TF_CONFIG"'])], env=environment, capture_output=True,
+                        text=True, check=True).stdout
+  task = workers.task({"TF_CONFIG": text})
+  name, port = job["metadata"]["name"], container["ports"][0]["containerPort"]
+  assert task.index == index and task.addresses == tuple(f"{name}-{i}.{name}:{port}" for i in range(2))
+  values = flagfiles.define(*train.PROGRAM_OPTIONS)
+  values(["train", *flagfiles.expand(command.split("mppar_tf.train ")[1].split())])
+  assert flagfiles.read(options.RunOptions, values).strategy == "multi_worker"
