@@ -79,8 +79,13 @@ def losses_told() -> Iterator[None]:
     raise workers.PeerLost(f"another worker is gone ({text[:200]})") from error
 
 
-def leave(code: int) -> NoReturn:
-  """Ends this process at once. Python's own end can take a minute after much tracing, and who stays so long hears of a worker that died."""
+def leave(code: int, told: str = "") -> NoReturn:
+  """Says `told` on stderr and ends this process at once.
+
+  To free what was traced can take a minute, and who is busy with that hears of the others, who have left, as of workers that died.
+  """
+  if told:
+    print(told, file=sys.stderr)
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(code)

@@ -59,17 +59,13 @@ def run(*chosen) -> int:
   if task is workers.ALONE:
     return train(task, *chosen)
   from mppar_tf import team
-  told = ""
   try:
     with team.losses_told():
-      code = train(task, *chosen)
+      return train(task, *chosen)
   except (options.OptionError, workers.ConfigError) as error:
-    code, told = BAD_INPUT, str(error)
+    team.leave(BAD_INPUT, f"train: {task.name}: {error}")
   except workers.PeerLost as error:
-    code, told = LOST, f"{error}; the same commands go on from the last checkpoint"
-  if told:
-    print(f"train: {task.name}: {told}", file=sys.stderr)
-  team.leave(code)
+    team.leave(LOST, f"train: {task.name}: {error}; the same commands go on from the last checkpoint")
 
 
 def train(task: workers.Task, run_options, clip_options, model_options, train_options, loop_options) -> int:
@@ -124,22 +120,24 @@ def train(task: workers.Task, run_options, clip_options, model_options, train_op
   try:
     loop.run(method, feeder, strategy, run_dir=run_dir, checkpoints=saved, journal=log, rhythm=rhythm, looks=looks, start=start,
              team=team)
+    code, told = FINISHED, ""
   except loop.Preempted as stop:
-    print(f"{who} stopped by {stop}; the same command resumes it", file=sys.stderr)
-    return PREEMPTED
+    code, told = PREEMPTED, f"stopped by {stop}; the same command resumes it"
   except (journal.NotFinite, metrics.MetricError) as error:
-    print(f"{who} {error}", file=sys.stderr)
-    return NOT_FINITE
+    code, told = NOT_FINITE, str(error)
   except checkpoints.CheckpointError as error:
-    print(f"{who} {error}", file=sys.stderr)
-    return NOT_WRITTEN
+    code, told = NOT_WRITTEN, str(error)
   except records.RecordsError as error:
     raise options.OptionError(f"{error}; once that is mended the same command goes on from the last checkpoint") from error
   finally:
     log.close()
-  if task.chief:
+  if told:
+    print(f"{who} {told}", file=sys.stderr)
+  elif task.chief:
     report(run_dir, method)
-  return FINISHED
+  if task is not workers.ALONE:
+    team_room.leave(code)  # here, while all that was traced is held
+  return code
 
 
 def meet(task: workers.Task, run_dir: pathlib.Path, chosen) -> int | None:

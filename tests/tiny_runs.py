@@ -40,9 +40,8 @@ class Ended(NamedTuple):
 
   @property
   def told(self) -> list[str]:
-    """Lines on stderr, without progress bars and TensorFlow's notes in spite of TF_CPP_MIN_LOG_LEVEL: newer ones start with some, and
-    those of several workers tell of one that is gone before the program does."""
-    other = re.compile(r"\w+: +\d+%\||WARNING: All log messages before absl::InitializeLog|[IE]\d{4} \d\d:\d\d:\d\d")
+    """Lines on stderr, without progress bars and notes of level I, with which newer TensorFlow starts in spite of TF_CPP_MIN_LOG_LEVEL."""
+    other = re.compile(r"\w+: +\d+%\||WARNING: All log messages before absl::InitializeLog|I\d{4} \d\d:\d\d:\d\d")
     return [line for line in re.split(r"[\r\n]", self.err) if line.strip() and not other.match(line.strip())]
 
 
