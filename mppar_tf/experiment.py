@@ -5,13 +5,13 @@ Programs share it, so that what is judged is what was trained.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Callable
 
 import keras
 import tensorflow as tf
 
 from mppar_tf import feeding, methods
-from mppar_tf.data import clips, frames, images, records, sets
+from mppar_tf.data import clips, frames, images, order, records, sets
 from mppar_tf.methods.contract import Method, Networks
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
@@ -47,10 +47,12 @@ class Experiment:
     return private_outputs(self.benchmark.known, self.private["train"])
 
 
-def configure(*, virtual_devices: int = 1, deterministic: bool = True, threads: int = 0, seed: int = 0) -> tf.distribute.Strategy:
+def configure(*, virtual_devices: int = 1, deterministic: bool = True, threads: int = 0, seed: int = 0,
+              strategy: Callable[[list[str]], tf.distribute.Strategy] = tf.distribute.MirroredStrategy) -> tf.distribute.Strategy:
   """Devices, threads, determinism, quiet and the strategy. Called once, before TensorFlow does any work.
 
-  All visible GPUs are replicas; without one, the CPU is, split into `virtual_devices`.
+  All visible GPUs are replicas; without one, the CPU is, split into `virtual_devices`. `strategy` makes the
+  strategy from their names.
   """
   tf.get_logger().setLevel("ERROR")  # every role is traced once: warnings about many traces mislead
   gpus = tf.config.list_physical_devices("GPU")
@@ -66,7 +68,7 @@ def configure(*, virtual_devices: int = 1, deterministic: bool = True, threads: 
   if deterministic:
     tf.config.experimental.enable_op_determinism()
   devices = [f"GPU:{i}" for i in range(len(gpus))] or [f"CPU:{i}" for i in range(virtual_devices)]
-  return tf.distribute.MirroredStrategy(devices)
+  return strategy(devices)
 
 
 def private_outputs(attributes: tuple[str, ...], split: records.Split) -> int:
@@ -234,8 +236,9 @@ def _without_positives(experiment: Experiment, split: str) -> list[str]:
   return [attribute for attribute, column in zip(attributes, found.T) if not (column == 1).any()]
 
 
-def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt: str) -> feeding.Feeder:
-  """All record streams of a run, each with a seed of its own."""
+def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt: str,
+                share: order.Share = order.Share()) -> feeding.Feeder:
+  """All record streams of a run, each with a seed of its own; of every batch this process's share."""
   settings, benchmark, spec = experiment.settings, experiment.benchmark, experiment.spec
   still = dataclasses.replace(spec, flip=False)
   numbers = iter(range(100))
@@ -243,7 +246,8 @@ def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt
   def clip_stream(split, batch, clip_spec):
     own = seed + STREAM_STRIDE * next(numbers)
     return feeding.Stream(experiment.strategy, lambda position: clips.training_clips(
-        experiment.clips[split], clip_spec, batch_size=batch, seed=own, start_batch=position, on_corrupt=on_corrupt))
+        experiment.clips[split], clip_spec, batch_size=batch, seed=own, start_batch=position, on_corrupt=on_corrupt,
+        share=share))
 
   def private_stream(batch, side=None):
     own = seed + STREAM_STRIDE * next(numbers)
@@ -252,7 +256,8 @@ def make_feeder(experiment: Experiment, method: Method, *, seed: int, on_corrupt
     length = _batches_per_epoch(settings, alternating) if epochs else None
     return feeding.Stream(experiment.strategy, lambda position: images.training_private(
         experiment.private["train"], spec, benchmark.known, batch_size=batch, seed=own, start_batch=position,
-        frames=benchmark.private_frames, epochs=epochs, batches_per_epoch=length, on_corrupt=on_corrupt))
+        frames=benchmark.private_frames, epochs=epochs, batches_per_epoch=length, on_corrupt=on_corrupt,
+        share=share))
 
   streams = {
       "clips/reconstruction": clip_stream("train", settings.action_batch, spec),

@@ -30,7 +30,8 @@ class Stream:
 
   Args:
     strategy: distributes each global batch.
-    make: position -> an infinite `tf.data.Dataset` whose first element is the batch of that position.
+    make: position -> an infinite `tf.data.Dataset` whose first element is the batch of that position, or where several processes train
+      together this one's share of it.
   """
 
   def __init__(self, strategy: tf.distribute.Strategy, make: Callable[[int], tf.data.Dataset]):
@@ -44,7 +45,8 @@ class Stream:
       options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
       options.deterministic = True
       options.autotune.enabled = False  # threads are fixed: a tuned parallelism would differ between a run and its resumption
-      self._iterator = elements(self._strategy.experimental_distribute_dataset(self._make(self.position).with_options(options)))
+      dataset = self._make(self.position).with_options(options)
+      self._iterator = elements(self._strategy.distribute_datasets_from_function(lambda context: _by_replica(dataset, context)))
     batch = next(self._iterator)
     self.position += 1
     return batch
@@ -52,6 +54,17 @@ class Stream:
   def seek(self, position: int) -> None:
     """Makes `position` the next batch."""
     self.position, self._iterator = position, None
+
+
+def _by_replica(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
+  """The batches of one process cut into one for each of its replicas, in order."""
+  replicas = context.num_replicas_in_sync // context.num_input_pipelines
+  if replicas > 1:
+    dataset = dataset.rebatch(tf.nest.flatten(dataset.element_spec)[0].shape[0] // replicas)
+  if context.num_input_pipelines > 1:
+    # Of a dataset that could end, all workers would ask one another before every batch.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+  return dataset
 
 
 class Feeder:

@@ -18,12 +18,13 @@ class Journal:
   """Scalars, images and text of one run.
 
   Args:
-    folder: where event files go; each start of the program adds one.
+    folder: where event files go; each start of the program adds one. None: nowhere.
     log_every: steps of a role between its scalars.
   """
 
-  def __init__(self, folder: pathlib.Path, log_every: int = 1):
-    self._writer, self._every = tf.summary.create_file_writer(str(folder)), log_every
+  def __init__(self, folder: pathlib.Path | None, log_every: int = 1):
+    self._writer = tf.summary.create_file_writer(str(folder)) if folder else tf.summary.create_noop_writer()
+    self._every = log_every
 
   def scalars(self, role: str, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
     """Writes `role/name` at `step` (that role's own count)."""

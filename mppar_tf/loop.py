@@ -15,6 +15,7 @@ import tensorflow as tf
 from mppar_tf import checkpoints as checkpoints_room
 from mppar_tf import journal as journal_room
 from mppar_tf import learning_rates
+from mppar_tf import team as team_room
 from mppar_tf.progress import progress_bar
 
 
@@ -59,15 +60,15 @@ def variables_of(method: Any) -> dict[str, list]:
 
 
 class _Signals:
-  """Notes SIGTERM and SIGINT while it is open; a second SIGINT falls through to Python."""
+  """Notes SIGTERM and SIGINT while it is open (0: none came); a second SIGINT falls through to Python."""
 
   def __enter__(self):
-    self.caught = None
+    self.caught = 0
     self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
     return self
 
   def _note(self, number, _):
-    self.caught = signal.Signals(number).name
+    self.caught = number
     signal.signal(number, self._before[number])
 
   def __exit__(self, *_):
@@ -77,7 +78,7 @@ class _Signals:
 
 def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: pathlib.Path, checkpoints: checkpoints_room.Checkpoints,
         journal: journal_room.Journal, rhythm: Rhythm, looks: Looks = Looks(), start: Mapping[str, Any] | None = None,
-        quiet: bool = False) -> None:
+        quiet: bool = False, team: team_room.Team = team_room.Team()) -> None:
   """Trains until the schedule is done.
 
   Args:
@@ -90,8 +91,9 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
     looks: full validation and before/after frames.
     start: the state that `checkpoints.restore` returned, None for a fresh run.
     quiet: no progress bars.
+    team: of several processes each runs this loop; one writes and looks at validation, and all end at the same step.
   Raises:
-    Preempted: a signal came; the state is saved.
+    Preempted: a signal came to one of the processes; the state is saved.
     journal.NotFinite: a term or a variable is NaN or infinite; nothing of that step is saved.
     checkpoints.CheckpointError: the state cannot be written; the last checkpoint stands.
     data.records.RecordsError: records cannot be read; the last checkpoint stands.
@@ -111,13 +113,15 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
 
   def save(name: str | None = None) -> None:
     ensure_finite()
+    if not team.chief:
+      return  # every variable is mirrored, so that the chief's are everybody's and none is asked for
     try:
       journal.flush()  # what is logged of saved steps is on disk; what is logged of later ones is logged again after a kill
       checkpoints.save(sum(schedule.counts.values()), state(), name)
     except (OSError, tf.errors.OpError) as error:
       raise checkpoints_room.CheckpointError(f"{run_dir} cannot be written: {' '.join(str(error).split())[:200]}") from error
 
-  bars = _Bars(schedule, quiet)
+  bars = _Bars(schedule, quiet or not team.chief)
 
   with _Signals() as signals, bars:
     while (decision := schedule.next()) is not None:
@@ -141,7 +145,8 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
         journal.scalars("learning_rate", updates, learning_rates.values(method.optimizers))
         if updates % rhythm.validate_every == 0 or schedule.next() is None:
           ensure_finite()
-          _look(looks, journal, checkpoints, schedule.counts)
+          if team.chief:
+            _look(looks, journal, checkpoints, schedule.counts)
           save()
         elif updates % rhythm.checkpoint_every == 0:
           save()
@@ -149,11 +154,16 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
         if schedule.stage == "game":
           save(checkpoints_room.INITIALISED)  # first: a kill in between repeats the step, the other way round it would never be written
         save()
-      if signals.caught:
+      stopped = [signal.Signals(number).name + (f" to {name}" if name else "")
+                 for name, number in zip(team.names, team.gather(signals.caught)) if number]
+      if stopped:
         save()
-        raise Preempted(f"{signals.caught} after {sum(schedule.counts.values())} steps ({updates} anonymizer updates); saved in {run_dir}")
+        team.gather(0)  # nobody calls it saved before it is
+        raise Preempted(f"{' and '.join(stopped)} after {sum(schedule.counts.values())} steps ({updates} anonymizer updates); "
+                        f"saved in {run_dir}")
   save()
   journal.flush()
+  team.gather(0)  # who left now would be missed by the others
 
 
 def _look(looks: Looks, journal: journal_room.Journal, checkpoints: checkpoints_room.Checkpoints, counts: Mapping[str, int]) -> None:

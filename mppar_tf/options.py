@@ -60,6 +60,9 @@ class MachineOptions:
   threads: int = option(0, "Threads of one op (0: one for each core); weights are bit-identical under the same number only.", low=0)
 
 
+STRATEGIES = ("mirrored", "multi_worker")
+
+
 @dataclasses.dataclass(frozen=True)
 class RunOptions(StorageOptions, SeedOptions, MachineOptions):
   """What is run, on what, and where its results go."""
@@ -76,8 +79,16 @@ class RunOptions(StorageOptions, SeedOptions, MachineOptions):
   method: str = option("mppar", "The anonymization method.", choices=METHODS)
   virtual_devices: int = option(
       1, "Split the CPU into this many replicas, in training alone (for trying data parallelism; GPUs are found by themselves).", low=1)
+  strategy: str = option(
+      "mirrored", "Training on this machine, or on all machines that TF_CONFIG names; evaluate and export take one machine under both.",
+      choices=lambda: STRATEGIES)
   on_corrupt: str = option("fail", "A corrupt record: stop, or count, report and skip the rest of its shard.",
                            choices=lambda: ("fail", "skip_shard_remainder"))
+
+  def __post_init__(self):
+    if self.strategy == "multi_worker" and self.virtual_devices > 1:
+      raise OptionError(f"--virtual_devices={self.virtual_devices} divides the CPU for --strategy=mirrored alone; with multi_worker "
+                        "each worker without a GPU is one replica")
 
 
 @dataclasses.dataclass(frozen=True)

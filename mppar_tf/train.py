@@ -7,12 +7,16 @@ Stages: (1) f^D learns to reproduce its input, (2) f^A learns actions on f^D's o
 (4) Algorithm 1 decides which of the three is updated next. The same command resumes a stopped run from its last checkpoint, bit-identically
 on the same machine. TensorBoard: `tensorboard --logdir RUN_DIR`.
 
+On several machines give each the same command with --strategy=multi_worker, and its place in the environment variable TF_CONFIG.
+
 Exit codes: 0 trained; 2 bad input, records that turn out damaged while training among it; 70 a loss, a norm or a weight became NaN or
 infinite (the message says where); 74 a checkpoint or a log cannot be written; 75 stopped by SIGTERM or SIGINT with every finished step
-saved: run the same command again (a second signal stops at once; it then goes on from the last checkpoint).
+saved: run the same command again (a second signal stops at once; it then goes on from the last checkpoint); 76 another worker did not come
+or is gone: run the same commands again, they go on from the last checkpoint.
 """
 
 import dataclasses
+import functools
 import pathlib
 import shlex
 import signal
@@ -20,9 +24,10 @@ import sys
 
 from absl import flags
 
-from mppar_tf import flagfiles, options
+import mppar_tf
+from mppar_tf import flagfiles, options, workers
 
-FINISHED, NOT_FINITE, NOT_WRITTEN, PREEMPTED = 0, 70, 74, 75
+FINISHED, BAD_INPUT, NOT_FINITE, NOT_WRITTEN, PREEMPTED, LOST = 0, 2, 70, 74, 75, 76
 # What stages 1 to 3 depend on: a run may start from another's initialisation only where these are the same.
 INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
     "benchmark", "clips_records", "private_records", "known_attributes", "seed", "on_corrupt", "clip_frames", "frame_skip", "crop", "flip",
@@ -46,10 +51,29 @@ def main() -> int:
     return PREEMPTED
 
 
-def run(run_options, clip_options, model_options, train_options, loop_options) -> int:
-  """Trains; returns an exit code."""
+def run(*chosen) -> int:
+  """Trains; takes one of each of PROGRAM_OPTIONS, returns an exit code. One of several workers ends the process with it instead."""
+  try:
+    task = workers.task() if chosen[0].strategy == "multi_worker" else workers.alone()
+  except workers.ConfigError as error:
+    raise options.OptionError(str(error)) from error
+  if task is workers.ALONE:
+    return train(task, *chosen)
+  from mppar_tf import team
+  try:
+    with team.losses_told():
+      return train(task, *chosen)
+  except (options.OptionError, workers.ConfigError) as error:
+    team.leave(BAD_INPUT, f"train: {task.name}: {error}")
+  except workers.PeerLost as error:
+    team.leave(LOST, f"train: {task.name}: {error}; the same commands go on from the last checkpoint")
+
+
+def train(task: workers.Task, run_options, clip_options, model_options, train_options, loop_options) -> int:
+  """Trains as the worker that `task` names; returns an exit code."""
   from mppar_tf import checkpoints, experiment, initial_weights, journal, loop, validation
-  from mppar_tf.data import records
+  from mppar_tf import team as team_room
+  from mppar_tf.data import order, records
   from mppar_tf.evaluation import metrics
 
   name = f"{run_options.method} on {run_options.benchmark}, protocol {run_options.protocol}, seed {run_options.seed}"
@@ -57,59 +81,88 @@ def run(run_options, clip_options, model_options, train_options, loop_options) -
   run_dir = pathlib.Path(run_options.run_dir or default)
   train_options = settled(run_options, train_options)
   chosen = (run_options, clip_options, model_options, train_options, loop_options)
+  who = f"train: {task.name}:" if task.name else "train:"
   check_flags(run_dir, chosen)
   try:
-    ensure_records(run_options)
-    strategy = experiment.configure(virtual_devices=run_options.virtual_devices, deterministic=run_options.deterministic,
-                                    threads=run_options.threads, seed=run_options.seed)
+    if task.chief:
+      ensure_records(run_options)
+    last = meet(task, run_dir, chosen)
+    strategy = experiment.configure(
+        virtual_devices=run_options.virtual_devices, deterministic=run_options.deterministic, threads=run_options.threads,
+        seed=run_options.seed, strategy=functools.partial(team_room.strategy, task))
+    team = team_room.Team(task, strategy)
+    if not task.chief:
+      ensure_records(run_options)  # not before: where it is one folder, those of the chief are whole by now
     built = experiment.build(run_options, clip_options, model_options, train_options, strategy)
     method = experiment.make_method(built, run_options.method)
     experiment.check_game(built, method)
     not_judgeable = experiment.not_judgeable(built)
-    feeder = experiment.make_feeder(built, method, seed=run_options.seed, on_corrupt=run_options.on_corrupt)
+    feeder = experiment.make_feeder(built, method, seed=run_options.seed, on_corrupt=run_options.on_corrupt,
+                                    share=order.Share(task.index, len(task.names)))
     saved = checkpoints.Checkpoints(run_dir / "checkpoints", loop.variables_of(method), loop_options.keep_checkpoints)
-    resumed = bool(saved.steps())
+    resumed = last is not None
     # Told now, not when evaluate comes.
     initial_weights.starts(built.test_attackers, model_options.test_attacker_weights, "test_attacker_weights")
-    start = resume(saved, chosen)
+    start = resume(saved, chosen, last)
     with strategy.scope():
       taken = (initial_weights.read(run_dir if resumed else loop_options.init_from) if start else
                initial_weights.give(method.models, model_options))
   except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, initial_weights.WeightsError) as error:
     raise options.OptionError(str(error)) from error
 
-  run_dir.mkdir(parents=True, exist_ok=True)
-  flagfiles.write(run_dir / "flags.txt", *chosen)  # only now: a command that cannot start claims no folder
-  initial_weights.write(run_dir, taken)
-  log = journal.Journal(run_dir, loop_options.log_every)
-  log.text("flags", "    " + "\n    ".join((run_dir / "flags.txt").read_text(encoding="utf-8").splitlines()))
+  if task.chief:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    flagfiles.write(run_dir / "flags.txt", *chosen)  # only now: a command that cannot start claims no folder
+    initial_weights.write(run_dir, taken)
+  log = journal.Journal(run_dir if task.chief else None, loop_options.log_every)
+  log.text("flags", "    " + "\n    ".join(flagfiles.lines(*chosen)))
   log.text("command", "    " + shlex.join(sys.argv))
-  begin = f" (resumed at step {start['step']})" if resumed else f" (initialised by {loop_options.init_from})" if start else ""
-  print(f"{name}, {strategy.num_replicas_in_sync} replica(s): {run_dir}{begin}")
-  for line in () if start else initial_weights.told(taken):
-    print(f"train: {line}", file=sys.stderr)
-  if not_judgeable:
-    print(f"train: warning: {not_judgeable}; mend the records, or give evaluate another --novel_attributes", file=sys.stderr)
+  if task.chief:
+    begin = f" (resumed at step {last})" if resumed else f" (initialised by {loop_options.init_from})" if start else ""
+    count = f"{strategy.num_replicas_in_sync} replica(s)" + (f" on {len(task.names)} worker(s)" if task.name else "")
+    print(f"{name}, {count}: {run_dir}{begin}")
+    for line in () if start else initial_weights.told(taken):
+      print(f"{who} {line}", file=sys.stderr)
+    if not_judgeable:
+      print(f"{who} warning: {not_judgeable}; mend the records, or give evaluate another --novel_attributes", file=sys.stderr)
   rhythm = loop.Rhythm(loop_options.checkpoint_every, loop_options.checkpoint_steps, loop_options.validate_every, loop_options.log_every)
   judge = validation.Validation(built, method) if method.plan else None
   looks = loop.Looks(validate=judge.look, frames=judge.frames) if judge else loop.Looks()
   try:
-    loop.run(method, feeder, strategy, run_dir=run_dir, checkpoints=saved, journal=log, rhythm=rhythm, looks=looks, start=start)
+    loop.run(method, feeder, strategy, run_dir=run_dir, checkpoints=saved, journal=log, rhythm=rhythm, looks=looks, start=start,
+             team=team)
+    code, told = FINISHED, ""
   except loop.Preempted as stop:
-    print(f"train: stopped by {stop}; the same command resumes it", file=sys.stderr)
-    return PREEMPTED
+    code, told = PREEMPTED, f"stopped by {stop}; the same command resumes it"
   except (journal.NotFinite, metrics.MetricError) as error:
-    print(f"train: {error}", file=sys.stderr)
-    return NOT_FINITE
+    code, told = NOT_FINITE, str(error)
   except checkpoints.CheckpointError as error:
-    print(f"train: {error}", file=sys.stderr)
-    return NOT_WRITTEN
+    code, told = NOT_WRITTEN, str(error)
   except records.RecordsError as error:
     raise options.OptionError(f"{error}; once that is mended the same command goes on from the last checkpoint") from error
   finally:
     log.close()
-  report(run_dir, method)
-  return FINISHED
+  if told:
+    print(f"{who} {told}", file=sys.stderr)
+  elif task.chief:
+    report(run_dir, method)
+  if task is not workers.ALONE:
+    team_room.leave(code)  # here, while all that was traced is held
+  return code
+
+
+def meet(task: workers.Task, run_dir: pathlib.Path, chosen) -> int | None:
+  """The step from which all workers go on, None from the start; returns when all are there and were started alike."""
+  import keras
+  import tensorflow as tf
+
+  from mppar_tf import checkpoints
+  [*_, last] = [None, *checkpoints.Checkpoints(run_dir / "checkpoints", {}).steps()]
+  if task is workers.ALONE:
+    return last
+  return workers.meet(task, {
+      "versions": [f"{room.__name__} {room.__version__}" for room in (mppar_tf, tf, keras)],
+      "flags": [line for line in flagfiles.lines(*chosen) if not line.startswith(FREE)]}, last)
 
 
 def settled(run_options, train_options):
@@ -158,12 +211,15 @@ def flags_of(path: pathlib.Path) -> list[str]:
     raise options.OptionError(f"{path} is not of this version: {error}") from error
 
 
-def resume(saved, chosen):
-  """The state to start from: this run's last checkpoint, another run's initialisation, or None."""
+def resume(saved, chosen, last: int | None = None):
+  """The state to start from: this run's checkpoint of step `last`, another run's initialisation, or None."""
   from mppar_tf import checkpoints
   init_from = chosen[-1].init_from
-  if saved.steps():
-    return saved.restore(saved.find("last"))
+  if last is not None:
+    if last not in saved.steps():
+      raise checkpoints.CheckpointError(f"the chief goes on from step {last}, of which there is no checkpoint here; all workers must see "
+                                        "the same --run_dir")
+    return saved.restore(saved.find(f"step-{last:09d}"))
   if not init_from:
     return None
   source, told = pathlib.Path(init_from) / "checkpoints" / checkpoints.INITIALISED, pathlib.Path(init_from) / "flags.txt"

@@ -1,14 +1,17 @@
 """Tiny trainings as programs of their own: started, stopped and killed from outside, and what they leave behind read back."""
 
 import collections
+import contextlib
+import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from typing import Callable, NamedTuple
+from typing import Callable, Iterator, Mapping, NamedTuple
 
 import fixtures
 import tensorflow as tf
@@ -64,22 +67,43 @@ class Program:
       meddle: called with the running program.
       limit: called in the new process before the program starts.
     """
+    with self._started(self.run_dir.name, {}, at, number, limit) as (process, ended):
+      if meddle:
+        meddle(process)
+      process.wait(PATIENCE)
+    return ended()
+
+  @contextlib.contextmanager
+  def _started(self, name: str, variables: Mapping[str, str], at: str | None = None, number: signal.Signals = signal.SIGKILL,
+               limit: Callable[[], None] | None = None) -> Iterator[tuple[subprocess.Popen, Callable[[], Ended]]]:
+    """The running program, and how it ended once it has; at the latest after this it has."""
     start = ["-m", "mppar_tf.train"] if at is None else [str(ROOT / "tests" / "stopped_training.py"), at, number.name]
     # What the program itself does against noise is what is tried; no GPU, so that replicas are the CPU's.
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", **variables}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    out, err = (self.run_dir.with_name(f"{self.run_dir.name}.{stream}") for stream in ("out", "err"))
+    out, err = (self.run_dir.with_name(f"{name}.{stream}") for stream in ("out", "err"))
     with open(out, "wb") as out_file, open(err, "wb") as err_file:
       process = subprocess.Popen([sys.executable, *start, *self._flags], cwd=ROOT, env=environment, stdout=out_file, stderr=err_file,
                                  preexec_fn=limit)
-      try:
-        if meddle:
-          meddle(process)
-        code = process.wait(PATIENCE)
-      finally:
-        process.kill()
-        process.wait()
-    return Ended(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+    try:
+      yield process, lambda: Ended(process.returncode, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+    finally:
+      process.kill()
+      process.wait()
+
+  def run_on_workers(self, at: str | None = None, number: signal.Signals = signal.SIGKILL) -> list[Ended]:
+    """Runs as two workers on this machine until both have ended. `at`: a moment at which worker 1 sends itself the signal `number`."""
+    with contextlib.ExitStack() as held:
+      sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+      cluster = {"worker": [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]}
+    with contextlib.ExitStack() as running:
+      started = []
+      for index, moment in enumerate((None, at)):
+        config = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})}
+        started.append(running.enter_context(self._started(f"{self.run_dir.name}.{index}", config, moment, number)))
+      for process, _ in started:
+        process.wait(PATIENCE)
+    return [ended() for _, ended in started]
 
   def signalled_after(self, name: str, number: signal.Signals) -> Ended:
     """Runs, and is sent a signal as soon as the checkpoint `name` is there."""

@@ -20,11 +20,12 @@ class ClipSpec:
 
 
 def training_clips(split: Split, spec: ClipSpec, *, batch_size: int, seed: int, start_batch: int = 0,
-                   on_corrupt: str = "fail") -> tf.data.Dataset:
+                   on_corrupt: str = "fail", share: order.Share = order.Share()) -> tf.data.Dataset:
   """An infinite dataset of Clips [B, T, crop, crop, 3] in [0, 1]: a random start, a random window and a mirroring for each clip.
 
   Each epoch is one pass over all videos in an order of its own; batches run across the border. The stream is a pure function of the split,
-  `spec`, `batch_size` and `seed`: from `start_batch` on it is bit for bit what an uninterrupted stream gives there.
+  `spec`, `batch_size` and `seed`: from `start_batch` on it is bit for bit what an uninterrupted stream gives there. With `share` the
+  batches are that part of these, [B / count, ...].
 
   Raises:
     RecordsError: no videos or no action labels here, frames smaller than the crop, damage under `fail` that is known at the start. Damage
@@ -40,8 +41,7 @@ def training_clips(split: Split, spec: ClipSpec, *, batch_size: int, seed: int, 
     return frames.random_crop(jpegs, parsed, spec.crop, draws, spec.flip), _action(parsed)
 
   stream = order.shuffled(split, seed=seed, start=start_batch * batch_size)
-  stream = stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
-  stream = stream.batch(batch_size, drop_remainder=True).map(lambda pixels, action: Clips(frames.pixels01(pixels), action))
+  stream = order.batches_of(stream, cut, batch_size, share).map(lambda pixels, action: Clips(frames.pixels01(pixels), action))
   return frames.with_options(stream.prefetch(2))
 
 

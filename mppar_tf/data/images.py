@@ -16,7 +16,7 @@ IDENTITY = ("subject",)  # in place of attributes: the one label is the subject'
 
 def training_private(split: Split, spec: ClipSpec, attributes: Sequence[str], *, batch_size: int, seed: int, start_batch: int = 0,
                      frames: int = 1, epochs: order.Epochs | None = None, batches_per_epoch: int | None = None,
-                     on_corrupt: str = "fail") -> tf.data.Dataset:
+                     on_corrupt: str = "fail", share: order.Share = order.Share()) -> tf.data.Dataset:
   """An infinite dataset of Private: frames [B, T, crop, crop, 3] in [0, 1] with a random window and mirroring, labels int32 [B, P].
 
   From `start_batch` on it is bit for bit what an uninterrupted stream gives there.
@@ -29,6 +29,7 @@ def training_private(split: Split, spec: ClipSpec, attributes: Sequence[str], *,
       whose mask is False become NA. A pure function; it may be called some batches ahead. None: everything.
     batches_per_epoch: needed with `epochs`; where the members run out within an epoch they are drawn again in another order. None: an
       epoch is one pass, and batches run across the border.
+    share: batches are this part of those, [B / count, ...].
   Raises:
     RecordsError: an unknown attribute, no subjects, frames smaller than the crop, T above 1 for images, damage under `fail` that is
       known at the start. Damage met later is an InvalidArgumentError that names the shard.
@@ -47,8 +48,7 @@ def training_private(split: Split, spec: ClipSpec, attributes: Sequence[str], *,
 
   stream = order.shuffled(split, seed=seed, start=start_batch * batch_size, attributes=len(attributes), epochs=epochs,
                           epoch_records=batches_per_epoch * batch_size if batches_per_epoch else None)
-  stream = stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
-  stream = stream.batch(batch_size, drop_remainder=True).map(lambda pixels, labels: Private(pictures.pixels01(pixels), labels))
+  stream = order.batches_of(stream, cut, batch_size, share).map(lambda pixels, labels: Private(pictures.pixels01(pixels), labels))
   return pictures.with_options(stream.prefetch(2))
 
 

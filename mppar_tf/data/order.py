@@ -28,6 +28,12 @@ class Drawn(NamedTuple):
   mask: tf.Tensor  # bool [P]: the attributes whose labels may be seen
 
 
+class Share(NamedTuple):
+  """Part `index` of `count` equal parts of every batch: what one of `count` processes reads of the global batches."""
+  index: int = 0
+  count: int = 1
+
+
 class _Pass(NamedTuple):
   shards: np.ndarray  # int64 [S], their order
   seed: np.int64  # of the shuffle buffer
@@ -69,6 +75,20 @@ def shuffled(split: Split, *, seed: int, start: int = 0, attributes: int = 0, ep
       output_signature=(tf.TensorSpec([len(split.files)], tf.int64), tf.TensorSpec([], tf.int64), tf.TensorSpec([split.total], tf.bool),
                         tf.TensorSpec([attributes], tf.bool), tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)))
   return passes.flat_map(one_pass).enumerate(start).map(lambda position, rest: Drawn(position, *rest))
+
+
+def batches_of(stream: tf.data.Dataset, cut: Callable[[Drawn], Any], batch_size: int, share: Share) -> tf.data.Dataset:
+  """Batches of what `cut` makes of each Drawn: of every `batch_size` records in a row those of the share, and no others are decoded.
+
+  Raises:
+    RecordsError: a batch that cannot be divided so.
+  """
+  own, rest = divmod(batch_size, share.count)
+  if rest:
+    raise RecordsError(f"batches of {batch_size} cannot be divided among {share.count}")
+  if share.count > 1:
+    stream = stream.filter(lambda drawn: drawn.position % batch_size // own == share.index)
+  return stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE).batch(own, drop_remainder=True)
 
 
 def shuffle_buffer(split: Split) -> int:

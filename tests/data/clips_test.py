@@ -166,3 +166,18 @@ def test_damage_stops_training_by_name_or_is_skipped_by_count(folder, tmp_path):
   assert all(one.frames.tobytes() == other.frames.tobytes() for one, other in zip(whole[4:], resumed, strict=True))
   with pytest.raises(RecordsError, match=f"{shard.name} lost 1 records"):
     clips.training_clips(kept, spec, batch_size=2, seed=0)
+
+
+def test_shares_of_several_processes_are_the_whole_batch(split):
+  settings = dict(batch_size=6, seed=5)
+  whole = taken(clips.training_clips(split, ClipSpec(3, 2, 12, True), **settings), 5)
+  parts = [taken(clips.training_clips(split, ClipSpec(3, 2, 12, True), start_batch=2, share=order.Share(i, 3), **settings), 3)
+           for i in range(3)]
+  for number, batch in enumerate(whole[2:]):
+    np.testing.assert_array_equal(np.concatenate([part[number].frames for part in parts]), batch.frames)
+    np.testing.assert_array_equal(np.concatenate([part[number].action for part in parts]), batch.action)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(split):
+  with pytest.raises(RecordsError, match="batches of 5 cannot be divided among 2"):
+    clips.training_clips(split, ClipSpec(3, 2, 12, True), batch_size=5, seed=0, share=order.Share(1, 2))

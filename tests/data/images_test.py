@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mppar_tf.data import images, integrity, records, schema
+from mppar_tf.data import images, integrity, order, records, schema
 from mppar_tf.data.clips import ClipSpec
 from mppar_tf.data.records import RecordsError
 from mppar_tf.types import Private
@@ -164,3 +164,12 @@ def test_frames_with_labels_of_their_own(films):
 def test_mistakes_are_told_at_the_start(stills, films, make, told):
   with pytest.raises(RecordsError, match=told):
     make(stills, films)
+
+
+def test_shares_of_several_processes_are_the_whole_batch(stills):
+  settings = dict(batch_size=4, seed=2, epochs=halves, batches_per_epoch=3)
+  whole = taken(images.training_private(stills, WHOLE, ATTRIBUTES, **settings), 7)
+  parts = [taken(images.training_private(stills, WHOLE, ATTRIBUTES, share=order.Share(i, 2), **settings), 7) for i in range(2)]
+  for number, batch in enumerate(whole):
+    np.testing.assert_array_equal(np.concatenate([part[number].frames for part in parts]), batch.frames)
+    np.testing.assert_array_equal(np.concatenate([part[number].labels for part in parts]), batch.labels)
