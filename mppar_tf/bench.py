@@ -9,6 +9,8 @@ Parts:
   updates_paper  the same with the paper's networks (Johnson, C3D, two MobileNetV2) on 16x112x112 clips (--bench_paper_batch);
                  needs about 14 GB of memory
   profile_paper  where the time of one such update goes, basic and mppar exact, by kinds of ops
+  precision_paper  the exact meta-gradient in float32 and in bfloat16: seconds, and how far apart the gradients are; one thread instead of
+                 several shows what mere rounding does in float32
   training_small  the training of --bench_config from its start to its end, method by method (records: --data_dir); --bench_rounds does
                  not apply; about five minutes each
   trainings_paper  whole trainings from --bench_trainings, three anonymizer updates and a handful of steps in every stage, on made-up
@@ -54,8 +56,15 @@ UPDATES = {  # variant -> method, meta gradient
     "mppar first_order": ("mppar", "first_order"),
     "mppar exact": ("mppar", "exact"),
 }
-REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "profile_paper": "basic", "training_small": "basic", "trainings_paper": "",
+REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "profile_paper": "basic", "precision_paper": "float32",
+             "training_small": "basic", "trainings_paper": "",
              "input": "videos", "building": "decoding"}
+OF_UPDATES = ("updates_small", "updates_paper", "profile_paper", "precision_paper")
+PRECISIONS = {  # variant -> how its arithmetic differs
+    "float32": {"precision": "float32"},
+    "float32, one thread": {"precision": "float32", "threads": 1},
+    "mixed_bfloat16": {"precision": "mixed_bfloat16"},
+}
 PROFILED = ("basic", "mppar exact")
 ATTRIBUTES = 7  # known ones of UCF101-VISPR, and of its twin
 SMALL_CLASSES, PAPER_CLASSES = 10, 101  # of the twin, and of UCF101
@@ -78,7 +87,7 @@ def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options:
   """Measures the chosen parts; returns an exit code."""
   # All that can be wrong with the flags is found before the first minute is spent.
   chosen = list(dict.fromkeys(bench.bench_parts))
-  jobs = {part: update_jobs(part, bench, clip, machine_options, seed.seed) for part in chosen if part.startswith(("updates", "profile"))}
+  jobs = {part: update_jobs(part, bench, clip, machine_options, seed.seed) for part in chosen if part in OF_UPDATES}
   if "trainings_paper" in chosen:
     check_trainings(bench.bench_trainings)
   if "input" in chosen:
@@ -96,6 +105,8 @@ def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options:
       found = measure_trainings(bench, machine_options, seed.seed)
     elif part == "training_small":
       found = measure_training(bench, machine_options, seed, storage)
+    elif part == "precision_paper":
+      found = measure_precision(jobs[part], bench.bench_rounds)
     else:
       found = dataclasses.asdict(measured(part, jobs[part], bench.bench_rounds)) | {"sizes": sizes(jobs[part])}
     report["parts"][part] = found | {"reference": REFERENCE[part], "load_average_after": _load()}
@@ -131,6 +142,10 @@ def update_jobs(part: str, bench: options.BenchOptions, clip: options.ClipOption
     classes = PAPER_CLASSES
   common = {"clip": clip, "model": model, "classes": classes, "attributes": ATTRIBUTES, "threads": machine_options.threads,
             "deterministic": machine_options.deterministic, "seed": seed}
+  if part == "precision_paper":
+    common["train"] = train
+    return {name: Job("mppar_tf.bench_precision", "prepare", common | {"name": name} | changes) for name, changes in PRECISIONS.items()}
+  common["precision"] = machine_options.precision
   profiled = part == "profile_paper"
   return {name: Job("mppar_tf.bench_updates", "prepare", common | {
       "method": method, "train": dataclasses.replace(train, meta_gradient=meta_gradient), "profiled": profiled})
@@ -155,6 +170,16 @@ def sizes(jobs: Mapping[str, Job]) -> dict[str, Any]:
   return {"clips": train.action_batch, "clip_frames": clip.clip_frames, "crop": clip.crop, "images": train.privacy_batch,
           "anonymizer": f"{model.anonymizer} ({model.anonymizer_size})", "recognizer": f"{model.recognizer} ({model.recognizer_size})",
           "attackers": [f"{name} ({model.attacker_size})" for name in model.training_attackers]}
+
+
+def measure_precision(jobs: Mapping[str, Job], rounds: int) -> dict[str, Any]:
+  """Rounds as for updates, and the distances of the gradients that the variants' first turns left."""
+  from mppar_tf import bench_precision
+  with tempfile.TemporaryDirectory(prefix="mppar_tf_bench_") as folder:
+    placed = {name: job._replace(arguments={**job.arguments, "folder": folder}) for name, job in jobs.items()}
+    found = dataclasses.asdict(measured("precision_paper", placed, rounds)) | {"sizes": sizes(jobs)}
+    reference, whole = REFERENCE["precision_paper"], [name for name in jobs if name in found["first"]]
+    return found | {"distances": bench_precision.distances(folder, reference, whole) if reference in whole else {}}
 
 
 # ---- input ----

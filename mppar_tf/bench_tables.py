@@ -35,7 +35,7 @@ def table(part: str, found: Mapping[str, Any]) -> str:
   """One part's heading and table; a variant that failed has its reason in place of figures."""
   if "material" in found["failures"]:
     return f"### {part}\n\nNot measured: making the material {found['failures']['material']}"
-  tables = {"input": _input, "building": _building, "profile_paper": _profile, "trainings_paper": _trainings,
+  tables = {"input": _input, "building": _building, "profile_paper": _profile, "precision_paper": _precision, "trainings_paper": _trainings,
             "training_small": _training}
   return tables.get(part, functools.partial(_updates, part))(found)
 
@@ -82,6 +82,13 @@ def _profile(found: Mapping[str, Any]) -> str:
           for kind, one in [*ops, ("all", totals)]]
   failed = "".join(f"\n\n{name}: {reason}" for name, reason in found["failures"].items())
   return heading + "\n" + _markdown(["op", *(cell for name in names for cell in (f"{name}, s", "%"))], rows) + failed
+
+
+def _precision(found: Mapping[str, Any]) -> str:
+  rows = [[name, *(f"{found['distances'][name][part][figure]:.2g}" for part in ("support", "query", "meta")
+                   for figure in ("relative_error", "cosine"))] for name in found["variants"] if name in found["distances"]]
+  header = ["gradients against float32", *(f"{part}: {figure}" for part in ("support", "query", "meta") for figure in ("error", "cosine"))]
+  return f"{_updates('precision_paper', found)}\n\n{_markdown(header, rows)}"
 
 
 def _trainings(found: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from mppar_tf.types import Batch, Clips, Episode, Private
 
 
 def prepare(*, method: str, clip: Any, model: Any, train: Any, classes: int, attributes: int, threads: int, deterministic: bool,
-            seed: int, profiled: bool) -> tuple[side_by_side.Turn, dict[str, Any]]:
+            seed: int, precision: str, profiled: bool) -> tuple[side_by_side.Turn, dict[str, Any]]:
   """The networks, their optimizers and one support and one query batch; a turn is one update.
 
   Turn n has the attackers n and n + 1 of the list (one after the other, from the start again) for support and query, whatever the method
@@ -26,12 +26,12 @@ def prepare(*, method: str, clip: Any, model: Any, train: Any, classes: int, att
     method: of the table METHODS; one that updates f^D.
     clip, model, train: ClipOptions, ModelOptions with training attackers, TrainOptions with the meta gradient that is measured.
     classes, attributes: number of actions and of privacy attributes.
-    threads, deterministic, seed: as in training.
+    threads, deterministic, seed, precision: as in training.
     profiled: after the first, turns also tell the seconds of each kind of op (the profiler makes them a little longer).
   """
   # Several of these processes stand on one GPU; TensorFlow would give all its memory to the first.
   os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-  strategy = experiment.configure(deterministic=deterministic, threads=threads, seed=seed)
+  strategy = experiment.configure(deterministic=deterministic, threads=threads, seed=seed, precision=precision)
   with strategy.scope():
     networks = Networks(
         ANONYMIZERS[model.anonymizer](size=model.anonymizer_size, width=model.anonymizer_width, seed=seed),

@@ -47,12 +47,12 @@ class Experiment:
     return private_outputs(self.benchmark.known, self.private["train"])
 
 
-def configure(*, virtual_devices: int = 1, deterministic: bool = True, threads: int = 0, seed: int = 0,
+def configure(*, virtual_devices: int = 1, deterministic: bool = True, threads: int = 0, seed: int = 0, precision: str = "float32",
               strategy: Callable[[list[str]], tf.distribute.Strategy] = tf.distribute.MirroredStrategy) -> tf.distribute.Strategy:
-  """Devices, threads, determinism, quiet and the strategy. Called once, before TensorFlow does any work.
+  """Devices, threads, determinism, quiet, precision and the strategy. Called once, before TensorFlow does any work.
 
   All visible GPUs are replicas; without one, the CPU is, split into `virtual_devices`. `strategy` makes the
-  strategy from their names.
+  strategy from their names. `precision` is a policy of Keras for networks that are built later.
   """
   tf.get_logger().setLevel("ERROR")  # every role is traced once: warnings about many traces mislead
   gpus = tf.config.list_physical_devices("GPU")
@@ -64,6 +64,8 @@ def configure(*, virtual_devices: int = 1, deterministic: bool = True, threads: 
   if threads:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
+  if precision != "float32":
+    keras.config.set_dtype_policy(precision)
   keras.utils.set_random_seed(seed)
   if deterministic:
     tf.config.experimental.enable_op_determinism()

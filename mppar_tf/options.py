@@ -26,7 +26,8 @@ BENCHMARKS = table_keys("mppar_tf.protocols.benchmarks", "BENCHMARKS")
 PROTOCOLS = table_keys("mppar_tf.protocols", "PROTOCOLS")
 METHODS = table_keys("mppar_tf.methods", "METHODS")
 SIZES = ("tiny", "small", "paper")
-BENCH_PARTS = ("updates_small", "updates_paper", "profile_paper", "training_small", "trainings_paper", "input", "building")
+BENCH_PARTS = ("updates_small", "updates_paper", "profile_paper", "precision_paper", "training_small", "trainings_paper", "input",
+               "building")
 ATTACKER_WEIGHTS = ("scratch", "imagenet", "imagenet_where_offered")
 
 
@@ -57,6 +58,9 @@ class SeedOptions:
 class MachineOptions:
   """How the machine is used."""
   deterministic: bool = option(True, "Deterministic ops: the same command gives bit-identical weights on one machine.")
+  precision: str = option("float32", "Arithmetic of training: float32, or bfloat16 inside the networks with weights, norms, losses and "
+                                     "outputs in float32. Evaluation and export work in float32.",
+                          choices=lambda: ("float32", "mixed_bfloat16"))
   threads: int = option(0, "Threads of one op (0: one for each core); weights are bit-identical under the same number only.", low=0)
 
 

@@ -89,7 +89,7 @@ def train(task: workers.Task, run_options, clip_options, model_options, train_op
     last = meet(task, run_dir, chosen)
     strategy = experiment.configure(
         virtual_devices=run_options.virtual_devices, deterministic=run_options.deterministic, threads=run_options.threads,
-        seed=run_options.seed, strategy=functools.partial(team_room.strategy, task))
+        seed=run_options.seed, precision=run_options.precision, strategy=functools.partial(team_room.strategy, task))
     team = team_room.Team(task, strategy)
     if not task.chief:
       ensure_records(run_options)  # not before: where it is one folder, those of the chief are whole by now

@@ -1,6 +1,7 @@
 """The benchmark's parts beside updates and reading: profile, whole trainings, building of records, libjpeg as the limit."""
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mppar_tf import bench, bench_building, bench_jpeg, bench_profile, bench_scale, bench_tables, bench_videos
+from mppar_tf import bench, bench_building, bench_jpeg, bench_precision, bench_profile, bench_scale, bench_tables, bench_videos
 
 # Processes that import TensorFlow, one after the other, while other programs may use the machine.
 pytestmark = pytest.mark.timeout(1200)
@@ -41,6 +42,29 @@ def test_shares_of_ops_are_means_and_the_rest_is_told():
   rounds = [{"a": {"op:X": 1.0, "op:Y": 4.0, "seconds": 9.0}, "b": {"op:X": 2.0, "op:Z": 0.5}}, {"a": {"op:X": 3.0}}]
   assert bench_tables.shares(rounds, 1) == [("X", {"a": 2.0, "b": 2.0}), ("others", {"a": 2.0, "b": 0.5})]
   assert [name for name, _ in bench_tables.shares(rounds, 9)] == ["X", "Y", "Z"]
+
+
+# ---- precision ----
+
+
+def test_precision_is_measured_against_the_same_gradient(monkeypatch, tmp_path):
+  real = bench.update_jobs
+
+  def tiny(*given):
+    tiny_model = {"anonymizer_size": "tiny", "recognizer_size": "tiny", "attacker_size": "tiny"}
+    return {name: one._replace(arguments=one.arguments | {"model": dataclasses.replace(one.arguments["model"], **tiny_model)})
+            for name, one in real(*given).items()}
+  monkeypatch.setattr(bench, "update_jobs", tiny)
+  code, out = _run("--bench_parts=precision_paper", "--bench_rounds=1", "--clip_frames=4", "--crop=16",
+                   f"--bench_json={tmp_path / 'bench.json'}")
+  part = json.loads((tmp_path / "bench.json").read_text())["parts"]["precision_paper"]
+  assert code == 0 and part["failures"] == {} and part["facts"]["mixed_bfloat16"]["precision"] == "mixed_bfloat16"
+  assert part["distances"]["float32"] == {name: {"relative_error": 0.0, "cosine": pytest.approx(1)} for name in bench_precision.PARTS}
+  for name in bench_precision.PARTS:
+    rounded = part["distances"]["mixed_bfloat16"][name]
+    assert part["distances"]["float32, one thread"][name]["relative_error"] < 1e-3 < rounded["relative_error"] < 0.5
+    assert 0.9 < rounded["cosine"] < 1
+  assert "\n| mixed_bfloat16 | " in out and "support: error" in out
 
 
 # ---- trainings ----

@@ -264,6 +264,18 @@ def test_in_pieces_an_update_is_the_same(name, changes, traced):
   np.testing.assert_allclose(summed, once, rtol=1e-3, atol=1e-4 * np.abs(once[2:]).max())
 
 
+def test_in_bfloat16_a_method_is_the_same_but_for_rounding():
+  def played():
+    method = build("mppar", core.networks)
+    return method, {key: float(value) for key, value in method.update["anonymizer"](core.episode()).items()}
+  _, exact = played()
+  keras.config.set_dtype_policy("mixed_bfloat16")
+  method, rounded = played()
+  for key in ("virtual_training_loss", "virtual_testing_loss", "meta_gradient_norm"):
+    assert rounded[key] == pytest.approx(exact[key], rel=0.1) and rounded[key] != exact[key]
+  assert {v.dtype for v in method.models["anonymizer"].trainable_variables + method.optimizers["anonymizer"].variables[2:]} == {"float32"}
+
+
 def test_a_batch_that_has_no_equal_pieces_is_told():
   with pytest.raises(ValueError, match="cannot be divided into 3 equal pieces"):
     anonymizer_update("mppar", accumulation=3)

@@ -95,3 +95,18 @@ def test_dropout_of_recognizers_acts_in_training_alone(name):
 @pytest.mark.parametrize("name", [*ANONYMIZERS, *RECOGNIZERS])
 def test_width_multiplies_channels(name):
   assert BUILDS[name](width=2.0).count_params() > 2 * BUILDS[name]().count_params()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_mixed_policy_computes_in_bfloat16_and_answers_in_float32(name):
+  exact = BUILDS[name](seed=1)
+  x = pixels(exact, 2)
+  keras.config.set_dtype_policy("mixed_bfloat16")
+  model = BUILDS[name](seed=1)
+  model.set_weights(exact.get_weights())
+  assert {v.dtype for v in model.trainable_variables} == {"float32"}
+  assert {layer.compute_dtype for layer in model.layers if "conv" in type(layer).__name__.lower()} == {"bfloat16"}
+  found, wanted = model(x), exact(x).numpy()
+  assert found.dtype == tf.float32
+  np.testing.assert_allclose(found, wanted, atol=0.05 * np.abs(wanted).max())
+  assert np.abs(found - wanted).max() > 0, "nothing was rounded"

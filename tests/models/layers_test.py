@@ -127,3 +127,14 @@ def test_a_mixed_policy_is_left_alone():
   build = layers.in_floatx(lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
   keras.config.set_dtype_policy("mixed_bfloat16")
   assert build().layers[0].compute_dtype == "bfloat16"
+
+
+def test_in_bfloat16_instance_norm_keeps_its_statistics():
+  """Around 100, bfloat16 has steps of a half: a variance of rounded squares would be anything."""
+  x = tf.cast(noise(2, 32, 32, 3) * 3.0 + 100.0, tf.bfloat16)
+  keras.config.set_dtype_policy("mixed_bfloat16")
+  found = layers.InstanceNorm()(x)
+  assert found.dtype == tf.bfloat16
+  exact = np.asarray(tf.cast(x, tf.float32))
+  expected = (exact - exact.mean((1, 2), keepdims=True)) / np.sqrt(exact.var((1, 2), keepdims=True) + 1e-3)
+  np.testing.assert_allclose(tf.cast(found, tf.float32), expected, atol=0.02)

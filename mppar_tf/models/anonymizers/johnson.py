@@ -60,5 +60,5 @@ def build(*, size: str = "paper", width: float = 1.0, seed: int = 0) -> keras.Mo
   for i, channels in enumerate([*lower[-2::-1], full], 1):
     x = act(conv(x, channels, 3, f"up{i}", stride=2, transposed=True), f"up{i}")  # ... -> [B, H, W, C0]
   x = conv(x, 3, preset.edge, "edge_out", normalized=preset.norm_last)
-  out = keras.layers.Activation("sigmoid", name="anonymized")(x)  # [B, H, W, 3]
+  out = layers.pixels("anonymized")(x)  # [B, H, W, 3]
   return keras.Model(frames, out, name="johnson")

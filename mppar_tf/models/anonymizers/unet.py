@@ -57,5 +57,5 @@ def build(*, size: str = "paper", width: float = 1.0, seed: int = 0, norm: str =
     x = keras.layers.Concatenate(name=f"joined{i}")([skip, x])
     x = double_conv(x, x.shape[-1] // 2, channels[max(i - 1, 0)], f"decode{i}")  # [B, H/2^i, W/2^i, C(i-1)]
   x = keras.layers.Conv2D(3, 1, kernel_initializer=init("glorot"), name="pixels")(x)
-  out = keras.layers.Activation("sigmoid", name="anonymized")(x)  # [B, H, W, 3]
+  out = layers.pixels("anonymized")(x)  # [B, H, W, 3]
   return keras.Model(frames, out, name="unet")

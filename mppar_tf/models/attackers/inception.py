@@ -123,5 +123,5 @@ def build(*, outputs: int, crop: int, version: int = 1, size: str = "paper", see
   for name, step in stages.items():
     x = apply(x, step, f"stage{name}")
   x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)  # [B, C]
-  logits = keras.layers.Dense(outputs, kernel_initializer=init("glorot"), name="logits")(x)  # [B, outputs]
+  logits = layers.logits(outputs, init("glorot"))(x)  # [B, outputs]
   return keras.Model(frames, logits, name=f"inception_v{version}")

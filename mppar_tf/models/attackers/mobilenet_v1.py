@@ -55,5 +55,5 @@ def build(*, outputs: int, crop: int, width: float = 1.0, size: str = "paper", s
     x = norm_act(depthwise(x), f"stage{i}_depth")
     x = conv(x, int(channels * width), 1, 1, f"stage{i}_point")
   x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)  # [B, C]
-  logits = keras.layers.Dense(outputs, kernel_initializer=init("glorot"), name="logits")(x)  # [B, outputs]
+  logits = layers.logits(outputs, init("glorot"))(x)  # [B, outputs]
   return keras.Model(frames, logits, name=f"mobilenet_v1_{width}")

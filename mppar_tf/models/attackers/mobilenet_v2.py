@@ -77,5 +77,5 @@ def build(*, outputs: int, crop: int, width: float = 1.0, size: str = "paper", s
   # A width below one leaves the head as wide as it is, as in the paper.
   x = conv(x, divisible(preset.head * max(1.0, width), preset.divisor), 1, "head")
   x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)  # [B, C]
-  logits = keras.layers.Dense(outputs, kernel_initializer=init("glorot"), name="logits")(x)  # [B, outputs]
+  logits = layers.logits(outputs, init("glorot"))(x)  # [B, outputs]
   return keras.Model(frames, logits, name=f"mobilenet_v2_{width}")

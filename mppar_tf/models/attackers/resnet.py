@@ -56,7 +56,7 @@ def build(*, outputs: int, crop: int, version: int = 1, depth: int = 50, size: s
   init = layers.initializers(layers.seed_stream(seed), preset.start)
   frames = keras.Input((crop, crop, 3), name="frames")  # [B, H, W, 3]
   x = features(frames, preset, init, version, depth)  # [B, C]
-  logits = keras.layers.Dense(outputs, kernel_initializer=init("glorot"), name="logits")(x)  # [B, outputs]
+  logits = layers.logits(outputs, init("glorot"))(x)  # [B, outputs]
   return keras.Model(frames, logits, name=f"resnet_v{version}_{depth}")
 
 

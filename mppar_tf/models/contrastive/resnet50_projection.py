@@ -32,4 +32,5 @@ def build(*, crop: int, size: str = "paper", seed: int = 0) -> keras.Model:
   x = keras.layers.Dense(head.hidden, kernel_initializer=init(), name="hidden")(x)
   x = keras.layers.Activation(preset.activation, name="hidden_act")(x)  # [B, hidden]
   x = keras.layers.Dense(head.embedding, kernel_initializer=init("glorot"), name="projection")(x)
-  return keras.Model(frames, keras.layers.UnitNormalization(name="embedding")(x), name="resnet50_projection")  # [B, D]
+  embedding = keras.layers.UnitNormalization(dtype=keras.config.floatx(), name="embedding")(x)  # [B, D]
+  return keras.Model(frames, embedding, name="resnet50_projection")

@@ -73,5 +73,5 @@ def build(*, classes: int, frames: int, crop: int, size: str = "paper", width: f
     x = drop(x, f"dropout{i}")
   if not preset.hidden:
     x = drop(x, "dropout")
-  logits = keras.layers.Dense(classes, kernel_initializer=init("glorot"), name="logits")(x)  # [B, classes]
+  logits = layers.logits(classes, init("glorot"))(x)  # [B, classes]
   return keras.Model(clips, logits, name="c3d")

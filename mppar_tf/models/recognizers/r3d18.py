@@ -71,5 +71,5 @@ def build(*, classes: int, frames: int, crop: int, size: str = "paper", width: f
   x = keras.layers.GlobalAveragePooling3D(name="pooled")(x)  # [B, C]
   if dropout:
     x = layers.Dropout(dropout, seed=next(seeds), name="dropout")(x)
-  logits = keras.layers.Dense(classes, kernel_initializer=init("glorot"), name="logits")(x)  # [B, classes]
+  logits = layers.logits(classes, init("glorot"))(x)  # [B, classes]
   return keras.Model(clips, logits, name="r3d18")
