@@ -32,7 +32,7 @@ import pathlib
 import shutil
 import sys
 
-from mppar_tf import flagfiles, options
+from mppar_tf import flagfiles, leaving, options
 
 FINISHED, NOT_COMPUTABLE = 0, 70
 RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
@@ -309,4 +309,4 @@ def before_after(built, method, chosen):
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  leaving.leave(main())

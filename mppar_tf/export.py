@@ -19,7 +19,7 @@ import importlib.util
 import pathlib
 import sys
 
-from mppar_tf import flagfiles, options
+from mppar_tf import flagfiles, leaving, options
 from mppar_tf.on_camera import judge, manifest
 from mppar_tf.on_camera.engine import Engine
 from mppar_tf.on_camera.errors import ModelRefused
@@ -220,4 +220,4 @@ def summary(folder: pathlib.Path, written: dict, step: int, metrics_told: str) -
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  leaving.leave(main())

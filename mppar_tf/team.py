@@ -5,10 +5,8 @@ take the same turns without asking. What one host alone knows, a signal say, goe
 """
 
 import contextlib
-import os
 import signal
-import sys
-from typing import Callable, Iterator, NoReturn, Sequence
+from typing import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -77,15 +75,3 @@ def losses_told() -> Iterator[None]:
     if not any(sign in text for sign in SIGNS):
       raise
     raise workers.PeerLost(f"another worker is gone ({text[:200]})") from error
-
-
-def leave(code: int, told: str = "") -> NoReturn:
-  """Says `told` on stderr and ends this process at once.
-
-  To free what was traced can take a minute, and who is busy with that hears of the others, who have left, as of workers that died.
-  """
-  if told:
-    print(told, file=sys.stderr)
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(code)

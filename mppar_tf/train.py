@@ -25,7 +25,7 @@ import sys
 from absl import flags
 
 import mppar_tf
-from mppar_tf import flagfiles, options, workers
+from mppar_tf import flagfiles, leaving, options, workers
 
 FINISHED, BAD_INPUT, NOT_FINITE, NOT_WRITTEN, PREEMPTED, LOST = 0, 2, 70, 74, 75, 76
 # What stages 1 to 3 depend on: a run may start from another's initialisation only where these are the same.
@@ -64,9 +64,9 @@ def run(*chosen) -> int:
     with team.losses_told():
       return train(task, *chosen)
   except (options.OptionError, workers.ConfigError) as error:
-    team.leave(BAD_INPUT, f"train: {task.name}: {error}")
+    leaving.leave(BAD_INPUT, f"train: {task.name}: {error}")
   except workers.PeerLost as error:
-    team.leave(LOST, f"train: {task.name}: {error}; the same commands go on from the last checkpoint")
+    leaving.leave(LOST, f"train: {task.name}: {error}; the same commands go on from the last checkpoint")
 
 
 def train(task: workers.Task, run_options, clip_options, model_options, train_options, loop_options) -> int:
@@ -147,7 +147,7 @@ def train(task: workers.Task, run_options, clip_options, model_options, train_op
   elif task.chief:
     report(run_dir, method)
   if task is not workers.ALONE:
-    team_room.leave(code)  # here, while all that was traced is held
+    leaving.leave(code)  # here, while all that was traced is held
   return code
 
 
@@ -240,4 +240,4 @@ def report(run_dir: pathlib.Path, method) -> None:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  leaving.leave(main())

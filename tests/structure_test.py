@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "metagrad": {"objectives", "replica", "types"},
     "schedule": {"types"},
     "workers": set(),
+    "leaving": set(),
     "team": {"workers"},
     "data": {"progress", "types"},
     "models": set(),
