@@ -19,7 +19,8 @@ BASE_PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
   "$$python" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo "$$python" && break; done)
 
 TESTS ?= tests
-PYTEST_ARGS ?= -q --durations=15
+# Most tests keep one core busy; two processes, each with whole files, for fixtures are shared within one.
+PYTEST_ARGS ?= -q --durations=15 -n 2 --dist loadfile
 
 # What `make train` runs: protocol A on the embedded benchmark, judged with a small budget (the full one is evaluate's default).
 FLAGFILE ?= protocol_a.flags
