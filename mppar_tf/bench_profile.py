@@ -6,7 +6,7 @@ import tempfile
 from typing import Any, Callable
 
 import tensorflow as tf
-from tensorflow.core.profiler.protobuf import xplane_pb2
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from mppar_tf import bench_tables
 
