@@ -174,7 +174,7 @@ class TrainOptions(SeedOptions):
   action_batch: int = option(8, "Clips of one loss in an anonymizer update (global, over all replicas).", low=1)
   privacy_batch: int = option(32, "Images (or clips, where clips carry the labels) of one loss in an anonymizer update (global).", low=1)
   accumulation: int = option(1, "Equal pieces in which an anonymizer update works through its batches, one after the other: the same "
-                                "gradient in less memory; the exact meta-gradient then takes about a quarter more time.", low=1)
+                                "gradient in less memory; the exact meta-gradient then takes 40 % more time.", low=1)
   recognizer_batch: int = option(16, "Clips of one f^A update, and of a look at validation clips (global).", low=1)
   attacker_batch: int = option(64, "Images or clips of one f^P update (global).", low=1)
 

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(1800)
 FLAGFILES = sorted(path.name for path in flagfiles.CONFIGS.glob("*.flags") if path.name.startswith(("protocol_", "identity_")))
 REAL = ("identity_ixmas.flags", "protocol_a_ixmas_utkface.flags")  # the small real sets, with tests and runs of their own
 TINY = ("--clip_frames=4", "--crop=8", "--anonymizer_size=tiny", "--recognizer_size=tiny", "--attacker_size=tiny", "--action_batch=2",
-        "--privacy_batch=4", "--recognizer_batch=2", "--attacker_batch=4", "--sets_every=2", "--nodeterministic")
+        "--privacy_batch=4", "--recognizer_batch=2", "--attacker_batch=4", "--sets_every=2", "--accumulation=2",
+        "--nodeterministic")
 STEPS = ("--reconstruction_steps=0", "--action_steps=0", "--attacker_init_steps=0", "--max_steps=2", "--min_recognizer_steps=0",
          "--max_recognizer_steps=0", "--max_attacker_rounds=0", "--meta_gradient=first_order")
 # Every attribute of the papers stands alone somewhere, and with others.
