@@ -16,7 +16,8 @@ def build(name, networks=core.micro_networks, **changes):
 
 
 @pytest.mark.parametrize("traced", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize("name, changes", [*((name, {}) for name in ("basic", "basic_equal_data", "mppar")), ("mppar", {"meta_gradient": "first_order"})])
+@pytest.mark.parametrize("name, changes", [
+    ("basic", {}), ("basic_equal_data", {}), ("mppar", {}), ("mppar", {"meta_gradient": "first_order"})])
 def test_in_pieces_an_update_is_the_same(name, changes, traced):
   """Same logs and same parameters after it, up to the order in which float32 is added."""
   seen = []
