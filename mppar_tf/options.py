@@ -168,7 +168,7 @@ class TrainOptions(SeedOptions):
   recognizer_lr: float = option(1e-4, "f^A's learning rate in the game.", low=0.0)
   attacker_lr: float = option(1e-4, "f^P's learning rate in the game.", low=0.0)
   fixed_recognizer_steps: int = option(
-      0, "Steps of f^A under a method without learning (raw, blur); 0: as many as the game's f^A has at least.", low=0)
+      0, "Steps of f^A under a method without learning (raw, blurs, downsampling); 0: as many as the game's f^A has at least.", low=0)
   action_threshold: float = option(0.70, "T1: f^A is updated while its validation accuracy is below.", low=0.0, high=1.0)
   attacker_threshold: float = option(0.95, "T2: an attacker is updated while its training accuracy is below.", low=0.0, high=1.0)
   min_recognizer_steps: int = option(0, "f^A steps per anonymizer update, at least.", low=0)

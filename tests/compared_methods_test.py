@@ -1,12 +1,14 @@
 """What defines each compared method: SPAct's budget over two views, BDQ's sixteen numbers, downsampling, and blur's two strengths."""
 
+import types
+
 import fixtures_core as core
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mppar_tf import learning_rates, methods, objectives, reproduce
+from mppar_tf import experiment, exporting, learning_rates, methods, objectives, reproduce, validation
 from mppar_tf.methods import bdq, downsample, spact, steps
 from mppar_tf.methods.contract import MethodError, Networks
 from mppar_tf.options import ReproduceOptions
@@ -36,6 +38,13 @@ def test_a_frame_that_is_no_multiple_is_filled_up_with_its_border():
   filled = np.concatenate([frames, frames[:, [-1] * 2]], axis=1)
   model = downsample.down_and_up(4)
   np.testing.assert_allclose(model(frames), model(filled)[:, :10], atol=1e-6)
+
+
+@pytest.mark.parametrize("height", [16, 20], ids=["a multiple", "not one"])
+def test_downsampling_is_exported(tmp_path, height):
+  frames = RNG.random([3, height, 32, 3], np.float32)
+  written = exporting.export(downsample.down_and_up(8), tmp_path / "made", frames, {"method": "downsample_8"})
+  assert written["input"]["shape"] == [1, height, 32, 3] and set(written["models"]) == {"float32", "float16"}
 
 
 def test_a_factor_of_one_says_why_it_is_not_exported():
@@ -296,7 +305,37 @@ def test_spact_refuses_what_it_cannot_compare():
     methods.METHODS["spact"](Networks(made.anonymizer, made.recognizer, made.attackers, made.task), core.settings())
 
 
-# ---- in a comparison ----
+# ---- both, in a run and in a comparison ----
+
+
+@pytest.mark.parametrize("name, term", [("bdq", "entropy"), ("spact", "contrastive_loss")])
+def test_in_bfloat16_they_are_the_same_but_for_rounding(name, term):
+  def scalars():
+    method = methods.METHODS[name](core.networks(), core.settings())
+    return {key: float(value) for key, value in method.update["anonymizer"](core.episode()).items()}
+  exact = scalars()
+  keras.config.set_dtype_policy("mixed_bfloat16")
+  rounded = scalars()
+  for key in ("loss", term):
+    assert rounded[key] == pytest.approx(exact[key], rel=0.1, abs=0.05)
+  assert rounded["loss"] != exact["loss"]
+
+
+def test_what_a_method_refuses_is_told_before_training():
+  strategy, settings = tf.distribute.get_strategy(), core.settings(attacker_batch=1)
+  run = types.SimpleNamespace(strategy=strategy, networks=core.micro_networks(), settings=settings)
+  with pytest.raises(experiment.ExperimentError, match="--attacker_batch=1 must both be 2 or more"):
+    experiment.make_method(run, "spact")
+
+
+@pytest.mark.parametrize("name, seen", [("spact", {"action_top1": 0.25}), ("bdq", {"action_top1": 0.25, "leak": 0.5, "score": -0.25,
+                                                                                   "leak/p": 0.5})])
+def test_without_attackers_no_checkpoint_is_called_the_best(monkeypatch, name, seen):
+  run = types.SimpleNamespace(networks=core.micro_networks())
+  judge = validation.Validation(run, methods.METHODS[name](run.networks, core.settings()))
+  monkeypatch.setattr(judge, "action_top1", lambda: 0.25)
+  monkeypatch.setattr(judge, "attacker_leaks", lambda: {"p": 0.5})
+  assert judge.look() == seen
 
 
 def test_methods_of_another_kind_share_no_initialisation():
