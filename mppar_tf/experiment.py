@@ -12,9 +12,10 @@ import tensorflow as tf
 
 from mppar_tf import feeding, methods
 from mppar_tf.data import clips, frames, images, order, records, sets
-from mppar_tf.methods.contract import Method, Networks
+from mppar_tf.methods.contract import Method, MethodError, Networks
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
+from mppar_tf.models.contrastive import CONTRASTIVE
 from mppar_tf.models.recognizers import RECOGNIZERS
 from mppar_tf.protocols import PROTOCOLS, benchmarks
 from mppar_tf.protocols.contract import Protocol
@@ -144,7 +145,8 @@ def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.S
         recognizer=new_recognizer(model, clip_splits["train"], clip, run.seed),
         attackers={name: ATTACKERS[name](outputs=outputs, crop=clip.crop, size=model.attacker_size, seed=run.seed + 1000 * (i + 1))
                    for i, name in enumerate(training)},
-        task=protocol.task)
+        task=protocol.task,
+        contrastive=functools.partial(CONTRASTIVE["resnet50_projection"], crop=clip.crop, size=model.attacker_size, seed=run.seed + 2))
   spec = clips.ClipSpec(frames=clip.clip_frames, skip=clip.frame_skip, crop=clip.crop, flip=clip.flip)
   return Experiment(strategy, benchmark, protocol, clip_splits, private_splits, spec, networks, tuple(training), tuple(test), settings,
                     run.on_corrupt)
@@ -188,9 +190,12 @@ def check_closed_set(split: records.Split) -> None:
 
 
 def make_method(experiment: Experiment, name: str) -> Method:
-  """The method, its optimizers built under the strategy."""
-  with experiment.strategy.scope():
-    return methods.METHODS[name](experiment.networks, experiment.settings)
+  """The method, its optimizers built under the strategy. ExperimentError: it cannot be played with these options."""
+  try:
+    with experiment.strategy.scope():
+      return methods.METHODS[name](experiment.networks, experiment.settings)
+  except MethodError as error:
+    raise ExperimentError(str(error)) from error
 
 
 def check_game(experiment: Experiment, method: Method) -> None:

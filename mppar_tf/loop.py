@@ -38,7 +38,7 @@ class Rhythm:
 @dataclasses.dataclass(frozen=True)
 class Looks:
   """What the loop may look at beside the updates; both see training and validation data only."""
-  validate: Callable[[], Mapping[str, float]] | None = None  # must hold "score", higher is better
+  validate: Callable[[], Mapping[str, float]] | None = None  # "score", higher is better, chooses the best checkpoint
   frames: Callable[[], Mapping[str, tf.Tensor]] | None = None  # name -> [N, H, W, 3] in [0, 1]
 
 
@@ -175,7 +175,7 @@ def _look(looks: Looks, journal: journal_room.Journal, checkpoints: checkpoints_
   seen = looks.validate() if looks.validate else {}
   journal_room.check_finite("full validation", updates, seen)
   journal.scalars("validation_full", updates, seen, always=True)
-  if seen and seen["score"] > checkpoints.best_score():
+  if "score" in seen and seen["score"] > checkpoints.best_score():
     checkpoints.mark_best(sum(counts.values()), seen["score"])
 
 

@@ -67,3 +67,33 @@ def privacy_hits(task: str, logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Te
 def action_hits(logits: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
   """Number of clips whose action is named. -> []."""
   return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=action.dtype), action), logits.dtype))
+
+
+def binary_entropy(logits: tf.Tensor) -> tf.Tensor:
+  """Entropy of every sigmoid in nats, largest (log 2) where it says 0.5. [B, P] -> [B, P]."""
+  return tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.nn.sigmoid(logits), logits=logits)
+
+
+def categorical_entropy(logits: tf.Tensor) -> tf.Tensor:
+  """Entropy of every softmax in nats, at most log(classes). [B, classes] -> [B]."""
+  log_probabilities = tf.nn.log_softmax(logits)
+  return -tf.reduce_sum(tf.exp(log_probabilities) * log_probabilities, axis=-1)
+
+
+def nt_xent_terms(first: tf.Tensor, second: tf.Tensor, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
+  """NT-Xent of SimCLR, SPAct's privacy budget: each of 2B views must name its sample's other view among the 2B - 1 others.
+
+  Needs the whole batch at once: a view is compared with those of all other samples.
+
+  Args:
+    first, second: [B, D] embeddings of length one, row i of both from sample i.
+    temperature: above 0.
+  Returns:
+    terms [2B], and [2B] 1 where a view's nearest other is its sample's.
+  """
+  both, count = tf.concat([first, second], axis=0), tf.shape(first)[0]  # [2B, D]
+  likeness = tf.matmul(both, both, transpose_b=True) / temperature  # [2B, 2B], at most 1 / temperature in size
+  likeness = tf.linalg.set_diag(likeness, tf.fill([2 * count], tf.cast(-1e9, likeness.dtype)))  # nobody is compared with itself
+  partner = tf.roll(tf.range(2 * count), count, axis=0)
+  hits = tf.cast(tf.equal(tf.argmax(likeness, axis=-1, output_type=tf.int32), partner), likeness.dtype)
+  return action_terms(likeness, partner), hits

@@ -147,6 +147,10 @@ class TrainOptions(SeedOptions):
   gamma: float = option(0.4, "Weight of the privacy loss in Eq. 1; its meaning depends on --privacy_reduction.", low=0.0)
   privacy_reduction: str = option("mean", "Privacy loss averaged over labelled attributes, or summed over a sample's attributes.",
                                   choices=lambda: ("mean", "sum"))
+  entropy_weight: float = option(2.0, "bdq: weight of the attackers' entropy in f^D's loss; its paper: 2 on SBU, 1 on KTH, 8 on IPN Hand.",
+                                 low=0.0)
+  budget_weight: float = option(1.0, "spact: weight of the contrastive budget (NT-Xent) in f^D's loss.", low=0.0)
+  budget_lr: float = option(1e-4, "spact: learning rate of the budget network in the game.", low=0.0)
   alpha: float = option(5e-4, "Learning rate of the virtual step (Eq. 5).", low=0.0)
   beta: float = option(1e-4, "Learning rate of f^D (Eq. 8, Adam).", low=0.0)
   beta_shape: str = option("constant", "beta over the run: constant, or from half way on linearly down to 5 %.",
@@ -164,7 +168,7 @@ class TrainOptions(SeedOptions):
   recognizer_lr: float = option(1e-4, "f^A's learning rate in the game.", low=0.0)
   attacker_lr: float = option(1e-4, "f^P's learning rate in the game.", low=0.0)
   fixed_recognizer_steps: int = option(
-      0, "Steps of f^A under a method without learning (raw, blur); 0: as many as the game's f^A has at least.", low=0)
+      0, "Steps of f^A under a method without learning (raw, blurs, downsampling); 0: as many as the game's f^A has at least.", low=0)
   action_threshold: float = option(0.70, "T1: f^A is updated while its validation accuracy is below.", low=0.0, high=1.0)
   attacker_threshold: float = option(0.95, "T2: an attacker is updated while its training accuracy is below.", low=0.0, high=1.0)
   min_recognizer_steps: int = option(0, "f^A steps per anonymizer update, at least.", low=0)
@@ -202,7 +206,7 @@ class LoopOptions:
 @dataclasses.dataclass(frozen=True)
 class CheckpointOptions:
   """Which state of a run is taken."""
-  checkpoint: str = option("best", "The best by validation (methods without learning have none: their last), or the last.",
+  checkpoint: str = option("best", "The best by validation (spact and methods without learning have none: their last), or the last.",
                            choices=lambda: ("best", "last"))
   allow_unfinished: bool = option(False, "Take a run whose training has not reached its end.")
 

@@ -19,6 +19,18 @@ def total(value):
   return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+def number() -> tf.Tensor:
+  """This replica's number, from 0. -> [] int32."""
+  return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+
+
+def gathered(value: tf.Tensor) -> tf.Tensor:
+  """[B, ...] of every replica, in the order of their numbers: [replicas * B, ...]. Not differentiable by intent, as `total`."""
+  if count() == 1:
+    return value
+  return tf.distribute.get_replica_context().all_gather(value, axis=0)
+
+
 def require(gradients, variables) -> list[tf.Tensor]:
   """The gradients as dense tensors; a missing one is an error that names its variable, never a silent zero."""
   missing = [v.path for g, v in zip(gradients, variables) if g is None]

@@ -78,7 +78,7 @@ def plan(chosen) -> list[Cell]:
   """All cells, those first whose initialisation others wait for."""
   base, results = pathlib.Path(chosen.cells_dir) / chosen.study, pathlib.Path(chosen.results_dir) / chosen.study
   from mppar_tf import methods
-  learned = [m for m in chosen.methods if m not in methods.WITHOUT_LEARNING]
+  learned = [m for m in chosen.methods if m not in (*methods.WITHOUT_LEARNING, *methods.OWN_INITIALISATION)]
   cells = []
   for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
     for method in chosen.methods:

@@ -23,7 +23,9 @@ class Validation:
 
   def __init__(self, experiment: Any, method: Any):
     self._experiment = experiment
-    recognizer, attackers = method.models["recognizer"], list(experiment.networks.attackers.values())
+    # A method that trains none of them (without privacy labels, say) has no leak to be chosen by.
+    self._attackers = [name for name in experiment.networks.attackers if f"attacker/{name}" in method.models]
+    recognizer, attackers = method.models["recognizer"], [experiment.networks.attackers[name] for name in self._attackers]
     self._anonymize = tf.function(method.anonymize, reduce_retracing=True)
     self._recognize = tf.function(lambda anonymized: recognizer(anonymized, training=False), reduce_retracing=True)
     self._attack = tf.function(lambda anonymized: [steps.attack(a, anonymized, training=False) for a in attackers], reduce_retracing=True)
@@ -36,9 +38,13 @@ class Validation:
     is no privacy figure.
 
     Returns:
-      {"action_top1", "leak", "score"} and "leak/NAME" of each attacker.
+      {"action_top1", "leak", "score"} and "leak/NAME" of each attacker; of a method that trains none, "action_top1" alone: its last
+      checkpoint is then as good as any.
     """
-    top1, leaks = self.action_top1(), self.attacker_leaks()
+    top1 = self.action_top1()
+    if not self._attackers:
+      return {"action_top1": top1}
+    leaks = self.attacker_leaks()
     leak = max(leaks.values())
     return {"action_top1": top1, "leak": leak, "score": top1 - leak} | {f"leak/{name}": value for name, value in leaks.items()}
 
@@ -52,7 +58,7 @@ class Validation:
 
   def attacker_leaks(self) -> dict[str, float]:
     """cMAP (attributes) or accuracy (identity) of each training attacker on validation samples."""
-    benchmark, attackers = self._experiment.benchmark, self._experiment.networks.attackers
+    benchmark, attackers = self._experiment.benchmark, self._attackers
     labels, logits = [], []
     for batch, _ in self._private(BATCH):
       labels.append(batch.labels.numpy())

@@ -1,6 +1,7 @@
 """Tiny games for the tests of the core: options, networks, random batches, and what is compared between variables."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from mppar_tf.methods.contract import Networks
 from mppar_tf.models import layers
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
+from mppar_tf.models.contrastive import CONTRASTIVE
 from mppar_tf.models.recognizers import RECOGNIZERS
 from mppar_tf.types import Batch, Clips, Episode, Private
 
@@ -24,7 +26,7 @@ def settings(**changes) -> options.TrainOptions:
   tiny = options.TrainOptions(
       max_steps=4, reconstruction_steps=2, reconstruction_lr=2e-3, action_steps=2, action_lr=3e-3, action_anonymizer_lr=5e-4,
       attacker_init_steps=2, attacker_init_lr=4e-3, gamma=0.7, alpha=0.05, beta=1e-3, shift="alternate", sets_every=2,
-      recognizer_lr=6e-4, attacker_lr=7e-4,
+      recognizer_lr=6e-4, attacker_lr=7e-4, budget_lr=8e-4,
       action_threshold=1.0, attacker_threshold=1.0, min_recognizer_steps=1, max_recognizer_steps=2, max_attacker_rounds=1,
       gate_smoothing=0.5, action_batch=2, privacy_batch=4, recognizer_batch=4, attacker_batch=4)
   return dataclasses.replace(tiny, **changes)
@@ -35,7 +37,8 @@ def networks(anonymizer="johnson", recognizer="c3d", attackers=TRAINING_ATTACKER
   return Networks(
       ANONYMIZERS[anonymizer](size="tiny", seed=1),
       RECOGNIZERS[recognizer](classes=CLASSES, frames=FRAMES, crop=CROP, size="tiny", seed=2),
-      {name: ATTACKERS[name](outputs=ATTRIBUTES, crop=CROP, size="tiny", seed=3 + i) for i, name in enumerate(attackers)}, task)
+      {name: ATTACKERS[name](outputs=ATTRIBUTES, crop=CROP, size="tiny", seed=3 + i) for i, name in enumerate(attackers)}, task,
+      functools.partial(CONTRASTIVE["resnet50_projection"], crop=CROP, size="tiny", seed=9))
 
 
 def micro_networks(task="attributes") -> Networks:
@@ -49,11 +52,15 @@ def micro_networks(task="attributes") -> Networks:
     return keras.layers.Dense(outputs, kernel_initializer=keras.initializers.GlorotUniform(seed=seed))(keras.layers.Flatten()(x))
 
   frames, clips_in = keras.Input([CROP, CROP, 3]), keras.Input([FRAMES, CROP, CROP, 3])
+  def contrastive():
+    return keras.Model(frames, keras.layers.UnitNormalization()(head(conv(2, frames, 2, 9), 4, 10)))
+
   x = layers.InstanceNorm()(conv(2, frames, 3, 1))
   x = keras.layers.Conv2D(3, 1, activation="sigmoid", kernel_initializer=keras.initializers.GlorotUniform(seed=2))(x)
   return Networks(
       keras.Model(frames, x), keras.Model(clips_in, head(conv(3, clips_in, 2, 3), CLASSES, 4)),
-      {name: keras.Model(frames, head(conv(2, frames, 2, 5 + i), ATTRIBUTES, 7 + i)) for i, name in enumerate(TRAINING_ATTACKERS)}, task)
+      {name: keras.Model(frames, head(conv(2, frames, 2, 5 + i), ATTRIBUTES, 7 + i)) for i, name in enumerate(TRAINING_ATTACKERS)}, task,
+      contrastive)
 
 
 def shake(models, seed=0) -> None:

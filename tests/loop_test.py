@@ -92,6 +92,12 @@ def test_a_score_that_is_not_finite_stops(tmp_path):
   assert toy.checkpoints.steps() == [] and toy.checkpoints.best() is None
 
 
+def test_a_look_without_a_score_chooses_no_checkpoint(tmp_path):
+  toy = Toy(tmp_path, game())
+  toy.run(looks=loop.Looks(validate=lambda: {"action_top1": 0.9}))
+  assert toy.checkpoints.best() is None and toy.checkpoints.steps()
+
+
 @pytest.mark.parametrize("failing", ["write", "flush"])
 def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch, failing):
   def full(*_, **__):

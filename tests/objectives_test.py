@@ -141,3 +141,43 @@ def test_a_batch_without_any_label_has_no_privacy_loss():
   _, value, log = eq1(0.4, "mean", batch)
   assert log["privacy_loss"] == log["privacy_accuracy"] == 0.0
   assert value == log["action_loss"] > 0.0
+
+
+def test_binary_entropy_is_that_of_every_sigmoid_and_so_is_its_gradient():
+  logits = np.array([[0.0, 2.0, -3.0], [60.0, -800.0, 0.5]])
+  p = 1 / (1 + np.exp(-logits[0]))
+  with tf.GradientTape() as entropy_tape:
+    entropy_tape.watch(x := tf.constant(logits))
+    entropy = objectives.binary_entropy(x)
+  np.testing.assert_allclose(entropy[0], -p * np.log(p) - (1 - p) * np.log(1 - p), rtol=1e-12)
+  assert float(entropy[0, 0]) == pytest.approx(np.log(2))
+  slope = entropy_tape.gradient(entropy, x)
+  np.testing.assert_allclose(slope[0], -logits[0] * p * (1 - p), rtol=1e-12)
+  assert np.all(np.isfinite(slope)) and abs(entropy[1, 1]) < 1e-12, "far from zero it is sure, not undefined"
+
+
+def test_categorical_entropy_is_that_of_every_softmax():
+  p = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+  np.testing.assert_allclose(objectives.categorical_entropy(tf.constant(LOGITS)), -(p * np.log(p)).sum(axis=1), rtol=1e-10)
+  np.testing.assert_allclose(objectives.categorical_entropy(tf.zeros([1, 5])), [np.log(5)], rtol=1e-6)
+
+
+def nt_xent(first, second, temperature):
+  """SimCLR's algorithm 1, view by view."""
+  views, count = np.concatenate([first, second]), len(first)
+  terms = []
+  for i, view in enumerate(views):
+    likeness = {j: np.exp(view @ other / temperature) for j, other in enumerate(views) if j != i}
+    terms.append(-np.log(likeness[(i + count) % (2 * count)] / sum(likeness.values())))
+  return np.array(terms)
+
+
+def test_nt_xent_is_simclrs():
+  first, second = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in RNG.normal(size=[2, 5, 3]))
+  terms, hits = objectives.nt_xent_terms(tf.constant(first), tf.constant(second), 0.1)
+  np.testing.assert_allclose(terms, nt_xent(first, second, 0.1), rtol=1e-10)
+  assert terms.shape == hits.shape == (10,)
+  _, found = objectives.nt_xent_terms(tf.constant(first), tf.constant(first), 0.1)
+  np.testing.assert_array_equal(found, np.ones(10))
+  _, found = objectives.nt_xent_terms(tf.constant(first), tf.constant(-first), 0.1)
+  np.testing.assert_array_equal(found, np.zeros(10))

@@ -4,7 +4,7 @@
 meta step cannot be told from a gain of more data.
 """
 
-from typing import Any
+from typing import Any, Callable
 
 import tensorflow as tf
 
@@ -28,10 +28,6 @@ def build_equal_data(networks: Networks, settings: Any) -> Method:
 def _build(networks: Networks, settings: Any, query: str) -> Method:
   attackers = list(networks.attackers.values())
 
-  def plan(update: int) -> EpisodePlan:
-    chosen, _ = sets.draw_attackers(update, 0, attackers=len(attackers), different=False, ratio=settings.split_ratio, seed=settings.seed)
-    return EpisodePlan("single", 0, "all", query, chosen, chosen)
-
   def anonymizer_update(optimizer):
     loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma,
                           reduction=settings.privacy_reduction, pieces=settings.accumulation)
@@ -47,4 +43,12 @@ def _build(networks: Networks, settings: Any, query: str) -> Method:
       return {"loss": replica.total(value), "gradient_norm": norm, **replica.total(log)}
     return update
 
-  return game.assemble(networks, settings, plan, anonymizer_update)
+  return game.assemble(networks, settings, single_plan(settings, len(attackers), query), anonymizer_update)
+
+
+def single_plan(settings: Any, attackers: int, query: str = "same") -> Callable[[int], EpisodePlan]:
+  """Any record, and one of so many attackers drawn at random for each anonymizer update."""
+  def plan(update: int) -> EpisodePlan:
+    chosen, _ = sets.draw_attackers(update, 0, attackers=attackers, different=False, ratio=settings.split_ratio, seed=settings.seed)
+    return EpisodePlan("single", 0, "all", query, chosen, chosen)
+  return plan

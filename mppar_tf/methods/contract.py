@@ -9,6 +9,10 @@ import tensorflow as tf
 from mppar_tf.schedule import Schedule
 
 
+class MethodError(ValueError):
+  """Options with which a method cannot be played, told in one line."""
+
+
 class EpisodePlan(NamedTuple):
   """Where one anonymizer update takes its support and its query from.
 
@@ -29,6 +33,7 @@ class Networks:
   recognizer: keras.Model  # f^A
   attackers: Mapping[str, keras.Model]  # the training f^P, by name
   task: str  # "attributes" or "identity"
+  contrastive: Callable[[], keras.Model] | None = None  # makes f^B, frames -> embeddings; large, and few methods want one
 
 
 @dataclasses.dataclass(frozen=True)

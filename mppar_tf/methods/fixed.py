@@ -1,14 +1,13 @@
-"""Transforms without learning, and f^A trained on what they leave: raw frames and whole-frame blur.
+"""Transforms without learning, and f^A trained on what they leave: raw frames and whole-frame blur, weak and strong.
 
 The recognizer gets `--fixed_recognizer_steps`: what a blur leaves of a motion takes longer to learn than what a trained f^D leaves, and a
 baseline must not fall behind for want of steps.
 """
 
-from typing import Any, Callable
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mppar_tf import learning_rates
 from mppar_tf.methods import steps
@@ -18,15 +17,18 @@ from mppar_tf.schedule import Schedule, Stage
 
 def build_raw(networks: Networks, settings: Any) -> Method:
   """No anonymization: the level that every privacy figure is held against."""
-  return _build(networks, settings, lambda frames: frames, {},
-                "it leaves frames as they are: there is nothing to export, and a camera must never run it")
+  return assemble(networks, settings, None,
+                  "it leaves frames as they are: there is nothing to export, and a camera must never run it")
 
 
 def build_strong_blur(networks: Networks, settings: Any) -> Method:
   """Gaussian blur of the whole frame, sigma 8 % of its height (SPAct's strong blur without a detector that could miss somebody)."""
-  height = networks.recognizer.input_shape[2]
-  model = gaussian_blur(sigma=0.08 * height)
-  return _build(networks, settings, lambda frames: steps.anonymize(model, frames), {"anonymizer": model}, None)
+  return assemble(networks, settings, gaussian_blur(sigma=0.08 * networks.recognizer.input_shape[2]))
+
+
+def build_weak_blur(networks: Networks, settings: Any) -> Method:
+  """The same with sigma 2 % of the frame's height, SPAct's weak blur."""
+  return assemble(networks, settings, gaussian_blur(sigma=0.02 * networks.recognizer.input_shape[2]))
 
 
 def gaussian_blur(sigma: float) -> keras.Model:
@@ -50,11 +52,14 @@ def gaussian_blur(sigma: float) -> keras.Model:
   return keras.Model(frames, x, name="gaussian_blur")
 
 
-def _build(networks: Networks, settings: Any, transform: Callable[[tf.Tensor], tf.Tensor], models: dict[str, keras.Model],
-           exportable: str | None) -> Method:
+def assemble(networks: Networks, settings: Any, model: keras.Model | None, exportable: str | None = None) -> Method:
+  """A method whose `model` (frames -> frames; None: the identity) is never updated: f^A alone learns."""
+  def transform(frames):
+    return frames if model is None else steps.anonymize(model, frames)
   rounds = settings.fixed_recognizer_steps or settings.action_steps + settings.max_steps * settings.min_recognizer_steps
   optimizer = learning_rates.adam(learning_rates.one_cycle(settings.action_lr, rounds), networks.recognizer.trainable_variables)
   update = {"recognizer": steps.recognizer(transform, networks.recognizer, optimizer, settings.clip_norm),
             "validation": steps.validation(transform, networks.recognizer)}
-  return Method(models | {"recognizer": networks.recognizer}, {"recognizer": optimizer}, update,
-                Schedule([Stage("recognizer", ("recognizer",), rounds)]), None, transform, exportable)
+  models = ({} if model is None else {"anonymizer": model}) | {"recognizer": networks.recognizer}
+  return Method(models, {"recognizer": optimizer}, update, Schedule([Stage("recognizer", ("recognizer",), rounds)]), None, transform,
+                exportable)

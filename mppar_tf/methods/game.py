@@ -1,6 +1,6 @@
 """What basic and mppar have in common: the same stages, competitors, gate and budget. They differ in f^D's update and in what it reads."""
 
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 import keras
 
@@ -53,11 +53,19 @@ def assemble(networks: Networks, settings: Any, plan: Callable[[int], EpisodePla
     update[f"attacker/{name}"] = steps.attacker(
         transform, model, optimizers[f"attacker/{name}"], networks.task, settings.privacy_reduction, clip)
 
-  roles = tuple(f"attacker/{name}" for name in networks.attackers)
-  stages = [Stage("reconstruction", ("reconstruction",), settings.reconstruction_steps),
-            Stage("action", ("action",), settings.action_steps),
-            Stage("attackers", roles, settings.attacker_init_steps)]
-  gate = GateLimits(settings.action_threshold, settings.attacker_threshold, settings.min_recognizer_steps, settings.max_recognizer_steps,
-                    settings.max_attacker_rounds, settings.gate_smoothing, settings.max_steps)
   models = {"anonymizer": f_d, "recognizer": f_a} | {f"attacker/{n}": m for n, m in networks.attackers.items()}
-  return Method(models, optimizers, update, Schedule(stages, tuple(networks.attackers), gate), plan, transform, exportable=None)
+  schedule = Schedule(stages(settings, networks.attackers), tuple(networks.attackers), gate_limits(settings))
+  return Method(models, optimizers, update, schedule, plan, transform, exportable=None)
+
+
+def stages(settings: Any, attackers: Iterable[str]) -> list[Stage]:
+  """Stages 1 to 3: f^D reproduces its input, f^D and f^A learn actions, `attackers` learn in turn on f^D's output."""
+  return [Stage("reconstruction", ("reconstruction",), settings.reconstruction_steps),
+          Stage("action", ("action",), settings.action_steps),
+          Stage("attackers", tuple(f"attacker/{name}" for name in attackers), settings.attacker_init_steps)]
+
+
+def gate_limits(settings: Any) -> GateLimits:
+  """Algorithm 1's gate as the options set it."""
+  return GateLimits(settings.action_threshold, settings.attacker_threshold, settings.min_recognizer_steps, settings.max_recognizer_steps,
+                    settings.max_attacker_rounds, settings.gate_smoothing, settings.max_steps)

@@ -13,7 +13,9 @@ from mppar_tf.types import Batch, Clips, Private
 
 
 def anonymize(model: keras.Model, frames: tf.Tensor, training: bool = False) -> tf.Tensor:
-  """f^D on every frame by itself. [B, T, H, W, 3] -> [B, T, H, W, 3]."""
+  """f^D on every frame by itself, or on whole clips where that is what it takes. [B, T, H, W, 3] -> [B, T, H, W, 3]."""
+  if len(model.input_shape) == 5:
+    return model(frames, training=training)
   flat = tf.reshape(frames, tf.concat([[-1], tf.shape(frames)[2:]], axis=0))  # [B * T, H, W, 3]
   flat = tf.ensure_shape(flat, [None, *frames.shape[2:]])
   return tf.reshape(model(flat, training=training), tf.shape(frames))  # [B, T, H, W, 3]

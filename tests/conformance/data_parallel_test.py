@@ -119,6 +119,30 @@ def test_a_whole_update_of_the_adversarial_baselines(two_replicas, name):
   assert touched == {"model/anonymizer", "optimizer/anonymizer"}
 
 
+def test_a_whole_update_of_bdq(two_replicas):
+  """Each replica's clips are scaled by themselves, and the entropy is one mean over all."""
+  touched, _ = compare(two_replicas, "bdq", ["action", *core.ATTACKER_ROLES, "anonymizer", "anonymizer"], clip_norm=0.05)
+  assert touched >= {"model/anonymizer", "optimizer/anonymizer", "optimizer/action"}
+
+
+def test_a_view_of_spact_is_compared_with_those_of_all_replicas(two_replicas):
+  """Each replica by itself would compare a view with half of the others, under draws of its own."""
+  touched, _ = compare(two_replicas, "spact", ["attacker/budget", "anonymizer", "attacker/budget", "anonymizer"], clip_norm=0.05)
+  assert touched == {"model/anonymizer", "optimizer/anonymizer", "model/budget", "optimizer/budget"}
+
+
+@pytest.mark.parametrize("name", sorted(set(methods.METHODS) - {"raw", "downsample_1"}))
+def test_what_is_judged_is_the_same_on_every_replica(two_replicas, name):
+  keras.config.set_floatx("float64")
+  keras.config.set_dtype_policy("float64")
+  run = Run(two_replicas, True, name)
+  batch = run.feeder.batch("recognizer", 0)
+  per_replica = two_replicas.run(tf.function(lambda clips: run.method.anonymize(clips.frames)), args=(batch,))
+  found = np.concatenate([local.numpy() for local in two_replicas.experimental_local_results(per_replica)])
+  frames = np.concatenate([local.numpy() for local in two_replicas.experimental_local_results(batch.frames)])
+  np.testing.assert_allclose(found, run.method.anonymize(tf.constant(frames)), rtol=1e-9, atol=1e-12)
+
+
 def test_the_recognizer_of_a_fixed_transform(two_replicas):
   touched, _ = compare(two_replicas, "strong_blur", ["recognizer", "recognizer", "validation"])
   assert touched == {"model/recognizer", "optimizer/recognizer"}
