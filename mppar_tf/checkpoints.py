@@ -114,6 +114,14 @@ class Checkpoints:
       return self._folder / which
     raise CheckpointError(f"no {which} checkpoint in {self._folder}")
 
+  def held_by(self, folder: pathlib.Path) -> list[str]:
+    """The groups of this run that a checkpoint holds: another method's run may have had other optimizers in its game."""
+    try:
+      stored = {key.split("/")[1].replace("..", ".") for key, _ in tf.train.list_variables(str(folder / "variables")) if "/" in key}
+    except (ValueError, IndexError, OSError, tf.errors.OpError) as error:
+      raise CheckpointError(f"{folder} is damaged: {' '.join(str(error).split())[:200]}") from error
+    return [name for name in self._variables if name.replace("/", ".") in stored]
+
   def restore(self, folder: pathlib.Path, groups: Sequence[str] | None = None) -> dict[str, Any]:
     """Reads variables (of `groups`, default all) and returns the saved state.
 

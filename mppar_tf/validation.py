@@ -23,7 +23,8 @@ class Validation:
 
   def __init__(self, experiment: Any, method: Any):
     self._experiment = experiment
-    recognizer, attackers = method.models["recognizer"], list(experiment.networks.attackers.values())
+    self._attackers = method.opponents or tuple(experiment.networks.attackers)  # one that never plays would tell of stage 3
+    recognizer, attackers = method.models["recognizer"], [experiment.networks.attackers[name] for name in self._attackers]
     self._anonymize = tf.function(method.anonymize, reduce_retracing=True)
     self._recognize = tf.function(lambda anonymized: recognizer(anonymized, training=False), reduce_retracing=True)
     self._attack = tf.function(lambda anonymized: [steps.attack(a, anonymized, training=False) for a in attackers], reduce_retracing=True)
@@ -52,7 +53,7 @@ class Validation:
 
   def attacker_leaks(self) -> dict[str, float]:
     """cMAP (attributes) or accuracy (identity) of each training attacker on validation samples."""
-    benchmark, attackers = self._experiment.benchmark, self._experiment.networks.attackers
+    benchmark, attackers = self._experiment.benchmark, self._attackers
     labels, logits = [], []
     for batch, _ in self._private(BATCH):
       labels.append(batch.labels.numpy())

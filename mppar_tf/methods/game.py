@@ -10,6 +10,14 @@ from mppar_tf.methods.contract import EpisodePlan, Method, Networks
 from mppar_tf.schedule import GateLimits, Schedule, Stage
 
 
+def stages(networks: Networks, settings: Any) -> list[Stage]:
+  """Stages 1 to 3, by which every game begins."""
+  roles = tuple(f"attacker/{name}" for name in networks.attackers)
+  return [Stage("reconstruction", ("reconstruction",), settings.reconstruction_steps),
+          Stage("action", ("action",), settings.action_steps),
+          Stage("attackers", roles, settings.attacker_init_steps)]
+
+
 def assemble(networks: Networks, settings: Any, plan: Callable[[int], EpisodePlan],
              anonymizer_update: Callable[[keras.optimizers.Optimizer], Callable]) -> Method:
   """A method of the adversarial game: stages 1 to 3 (initialisation), then Algorithm 1.
@@ -53,11 +61,7 @@ def assemble(networks: Networks, settings: Any, plan: Callable[[int], EpisodePla
     update[f"attacker/{name}"] = steps.attacker(
         transform, model, optimizers[f"attacker/{name}"], networks.task, settings.privacy_reduction, clip)
 
-  roles = tuple(f"attacker/{name}" for name in networks.attackers)
-  stages = [Stage("reconstruction", ("reconstruction",), settings.reconstruction_steps),
-            Stage("action", ("action",), settings.action_steps),
-            Stage("attackers", roles, settings.attacker_init_steps)]
   gate = GateLimits(settings.action_threshold, settings.attacker_threshold, settings.min_recognizer_steps, settings.max_recognizer_steps,
                     settings.max_attacker_rounds, settings.gate_smoothing, settings.max_steps)
   models = {"anonymizer": f_d, "recognizer": f_a} | {f"attacker/{n}": m for n, m in networks.attackers.items()}
-  return Method(models, optimizers, update, Schedule(stages, tuple(networks.attackers), gate), plan, transform, exportable=None)
+  return Method(models, optimizers, update, Schedule(stages(networks, settings), tuple(networks.attackers), gate), plan, transform, exportable=None)
