@@ -57,7 +57,7 @@ def privacy_count(task: str, labels: tf.Tensor, reduction: str, dtype: tf.DType)
 
 
 def entropy_sum(task: str, logits: tf.Tensor) -> tf.Tensor:
-  """Local sum of H_B in nats: binary entropies, largest (log 2) at logit 0, or a categorical one, largest (log P) at equal logits. -> []."""
+  """Local sum of H_B in nats: binary entropies, at most log 2 (logit 0), or a categorical one, at most log P (equal logits). -> []."""
   if task == "identity":
     return -tf.reduce_sum(tf.nn.softmax(logits) * tf.nn.log_softmax(logits))
   return tf.reduce_sum(tf.sigmoid(logits) * tf.nn.softplus(-logits) + tf.sigmoid(-logits) * tf.nn.softplus(logits))

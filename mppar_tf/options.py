@@ -168,7 +168,7 @@ class TrainOptions(SeedOptions):
   restart_every: int = option(0, "grl, entropy and k_beam: updates of f^D between restarts, at which attackers get new random weights and "
                                  "learn for --attacker_init_steps while f^D and f^A stand still; 0: never (VITA: 100).", low=0)
   beam_steps: int = option(30, "k_beam: updates of f^D in a row against the attacker of least loss; each counts in --max_steps.", low=1)
-  recognizer_lr: float = option(1e-4, "f^A's learning rate in the game; also f^D's where entropy and k_beam train both on actions.", low=0.0)
+  recognizer_lr: float = option(1e-4, "f^A's learning rate in the game, and f^D's where entropy and k_beam train both on actions.", low=0.0)
   attacker_lr: float = option(1e-4, "f^P's learning rate in the game.", low=0.0)
   fixed_recognizer_steps: int = option(
       0, "Steps of f^A under a method without learning (raw, blur); 0: as many as the game's f^A has at least.", low=0)

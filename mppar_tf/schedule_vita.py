@@ -1,7 +1,7 @@
 """VITA's order of updates (Wu et al., TPAMI 2020): cycles of loops, each of which runs to its end before the next begins.
 
-  GRL, Entropy  f^D once on the privacy term; while f^A's validation accuracy <= T1: f^A (Entropy: f^A and f^D together); while an attacker's
-                training accuracy <= T2: that attacker.
+  GRL, Entropy  f^D once on the privacy term; while f^A's validation accuracy <= T1: f^A (Entropy: f^A and f^D together); while an
+                attacker's training accuracy <= T2: that attacker.
   K-Beam        while f^A's validation accuracy <= T1: f^A and f^D together; pick the attacker of least loss, once; f^D against it alone for
                 `ascents` steps; while an attacker's training accuracy <= T2: that attacker.
   Restarting    every `restart_every` updates of f^D, between two cycles: new attackers, `retraining_rounds` steps of each, nothing else.

@@ -64,4 +64,5 @@ def assemble(networks: Networks, settings: Any, plan: Callable[[int], EpisodePla
   gate = GateLimits(settings.action_threshold, settings.attacker_threshold, settings.min_recognizer_steps, settings.max_recognizer_steps,
                     settings.max_attacker_rounds, settings.gate_smoothing, settings.max_steps)
   models = {"anonymizer": f_d, "recognizer": f_a} | {f"attacker/{n}": m for n, m in networks.attackers.items()}
-  return Method(models, optimizers, update, Schedule(stages(networks, settings), tuple(networks.attackers), gate), plan, transform, exportable=None)
+  schedule = Schedule(stages(networks, settings), tuple(networks.attackers), gate)
+  return Method(models, optimizers, update, schedule, plan, transform, exportable=None)
