@@ -1,4 +1,4 @@
-"""VITA's loops through the program: begun from another method's initialisation, stopped between two ascents and gone on, as if it had not."""
+"""VITA's loops through the program: begun from another method's initialisation, stopped between two ascents, gone on with bit for bit."""
 
 import signal
 
