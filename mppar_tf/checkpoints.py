@@ -114,6 +114,21 @@ class Checkpoints:
       return self._folder / which
     raise CheckpointError(f"no {which} checkpoint in {self._folder}")
 
+  def held_by(self, folder: pathlib.Path) -> list[str]:
+    """The groups of this run that another method's checkpoint holds: its game may have had other optimizers, but the same networks.
+
+    Raises:
+      CheckpointError: other networks, or it is damaged.
+    """
+    try:
+      stored = {key.split("/")[1].replace("..", ".") for key, _ in tf.train.list_variables(str(folder / "variables")) if "/" in key}
+    except (ValueError, IndexError, OSError, tf.errors.OpError) as error:
+      raise CheckpointError(f"{folder} is damaged: {' '.join(str(error).split())[:200]}") from error
+    ours = {name.replace("/", "."): name for name, group in self._variables.items() if group}
+    if others := sorted(name for name in stored ^ ours.keys() if name.startswith("model.")):
+      raise CheckpointError(f"{folder} does not fit this run's networks: {', '.join(others)} on one side alone")
+    return [name for group, name in ours.items() if group in stored]
+
   def restore(self, folder: pathlib.Path, groups: Sequence[str] | None = None) -> dict[str, Any]:
     """Reads variables (of `groups`, default all) and returns the saved state.
 

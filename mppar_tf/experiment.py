@@ -136,6 +136,8 @@ def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.S
       raise ExperimentError(f"--{flag}={getattr(train, flag)} over {strategy.num_replicas_in_sync} replica(s) cannot be divided into "
                             f"--accumulation={train.accumulation} equal pieces")
 
+  if train.ensemble > len(training):
+    raise ExperimentError(f"--ensemble={train.ensemble} is more than the training attackers: {', '.join(training)}")
   every = train.sets_every or max(2, private_splits["train"].total // train.privacy_batch // 2 * 2)
   settings = dataclasses.replace(train, sets_every=every)
   outputs = private_outputs(benchmark.known, private_splits["train"])

@@ -80,16 +80,18 @@ class Feeder:
     self._streams, self._plan = streams, plan
 
   def batch(self, role: str, count: int) -> Any:
-    """What the `count`-th step (from 0) of `role` reads: Clips, Private, Batch or Episode."""
+    """What the `count`-th step (from 0) of `role` reads: Clips, Private, Batch or Episode; a restart reads `count` alone."""
     streams = self._streams
     if role == "reconstruction":
       return Batch(streams["clips/reconstruction"].next(), streams["private/reconstruction"].next())
-    if role in ("action", "recognizer"):
+    if role in ("action", "recognizer", "joint"):
       return streams["clips/recognizer"].next()
     if role == "validation":
       return streams["clips/validation"].next()
     if role == "anonymizer":
       return self._episode(self._plan(count))
+    if role == "restart":
+      return tf.constant(count, tf.int32)
     return streams["private/attacker"].next()
 
   def _episode(self, plan: EpisodePlan) -> Episode:

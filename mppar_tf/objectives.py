@@ -2,6 +2,8 @@
 
 `gamma` of Eq. 1 has a meaning only together with the reduction of the privacy loss: "mean" averages masked binary cross-entropy over all
 labelled (not NA) entries, "sum" adds it over a sample's attributes and averages over samples, so that the same gamma weighs P times more.
+The same holds of the entropy of an attacker's answers, with one difference: it needs no labels, so that NA entries count in it too. What an
+attacker is sure of, it may be right about, whether anybody has annotated it or not.
 """
 
 import tensorflow as tf
@@ -52,6 +54,18 @@ def privacy_count(task: str, labels: tf.Tensor, reduction: str, dtype: tf.DType)
   if task == "identity" or reduction == "sum":
     return tf.cast(tf.shape(labels)[0], dtype)
   return tf.reduce_sum(tf.cast(tf.not_equal(labels, NOT_ANNOTATED), dtype))
+
+
+def entropy_sum(task: str, logits: tf.Tensor) -> tf.Tensor:
+  """Local sum of H_B in nats: binary entropies, at most log 2 (logit 0), or a categorical one, at most log P (equal logits). -> []."""
+  if task == "identity":
+    return -tf.reduce_sum(tf.nn.softmax(logits) * tf.nn.log_softmax(logits))
+  return tf.reduce_sum(tf.sigmoid(logits) * tf.nn.softplus(-logits) + tf.sigmoid(-logits) * tf.nn.softplus(logits))
+
+
+def entropy_count(task: str, labels: tf.Tensor, reduction: str, dtype: tf.DType) -> tf.Tensor:
+  """Local count, `entropy_sum`'s divisor once summed over replicas: all entries, NA ones too ("mean"), or samples. -> []."""
+  return tf.cast(tf.shape(labels)[0] if task == "identity" or reduction == "sum" else tf.size(labels), dtype)
 
 
 def privacy_hits(task: str, logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -165,15 +165,25 @@ class TrainOptions(SeedOptions):
                      choices=lambda: ("different", "random"))
   split_ratio: float = option(0.6, "Share of the support side of attributes, samples and attackers.", low=0.05, high=0.95)
   sets_every: int = option(0, "Anonymizer updates between set constructions; 0: one pass over the privacy records.", low=0)
-  recognizer_lr: float = option(1e-4, "f^A's learning rate in the game.", low=0.0)
+  l1_weight: float = option(0.0, "Weight of the mean difference between f^D's output and its input, added to Eq. 1 in every update of "
+                                 "f^D (VITA's pilot does so on SBU); 0: none.", low=0.0)
+  ensemble: int = option(0, "entropy and k_beam play the first so many training attackers (VITA: M and K of 1, 2, 4, 8); 0: all. The "
+                            "others are initialised and play no part.", low=0)
+  restart_every: int = option(0, "grl, entropy and k_beam: updates of f^D between restarts, at which attackers get new random weights and "
+                                 "learn for --attacker_init_steps while f^D and f^A stand still; 0: never (VITA: 100).", low=0)
+  beam_steps: int = option(30, "k_beam: updates of f^D in a row against the attacker of least loss; each counts in --max_steps.", low=1)
+  recognizer_lr: float = option(1e-4, "f^A's learning rate in the game, and f^D's where entropy and k_beam train both on actions.", low=0.0)
   attacker_lr: float = option(1e-4, "f^P's learning rate in the game.", low=0.0)
   fixed_recognizer_steps: int = option(
       0, "Steps of f^A under a method without learning (raw, blurs, downsampling); 0: as many as the game's f^A has at least.", low=0)
-  action_threshold: float = option(0.70, "T1: f^A is updated while its validation accuracy is below.", low=0.0, high=1.0)
-  attacker_threshold: float = option(0.95, "T2: an attacker is updated while its training accuracy is below.", low=0.0, high=1.0)
-  min_recognizer_steps: int = option(0, "f^A steps per anonymizer update, at least.", low=0)
-  max_recognizer_steps: int = option(10, "f^A steps per anonymizer update, at most (Algorithm 1's loop is unbounded and can hang).", low=0)
-  max_attacker_rounds: int = option(10, "Rounds over the attackers below T2 per anonymizer update, at most.", low=0)
+  action_threshold: float = option(0.70, "T1: f^A is updated while its validation accuracy is below (grl, entropy, k_beam: at most this).",
+                                   low=0.0, high=1.0)
+  attacker_threshold: float = option(0.95, "T2: an attacker is updated while its training accuracy is below (grl, entropy, k_beam: at "
+                                           "most this).", low=0.0, high=1.0)
+  min_recognizer_steps: int = option(0, "f^A steps per anonymizer update (k_beam: per --beam_steps of them), at least.", low=0)
+  max_recognizer_steps: int = option(10, "The same, at most (Algorithm 1's and VITA's loops are unbounded and can hang).", low=0)
+  max_attacker_rounds: int = option(10, "Rounds over the attackers below T2 per anonymizer update (k_beam: per --beam_steps of them), at "
+                                        "most.", low=0)
   gate_smoothing: float = option(0.9, "Weight of the past in the accuracies that the gate compares.", low=0.0, high=0.999)
   action_batch: int = option(8, "Clips of one loss in an anonymizer update (global, over all replicas).", low=1)
   privacy_batch: int = option(32, "Images (or clips, where clips carry the labels) of one loss in an anonymizer update (global).", low=1)

@@ -31,6 +31,14 @@ def gathered(value: tf.Tensor) -> tf.Tensor:
   return tf.distribute.get_replica_context().all_gather(value, axis=0)
 
 
+def assign(variables, values) -> None:
+  """Gives every replica's copy of each variable its value; values must be equal on all replicas."""
+  def together(strategy, *of_replicas):
+    for variable, value in zip(variables, of_replicas):
+      strategy.extended.update(variable.value, lambda local, new: local.assign(new), args=(value,), group=False)
+  tf.distribute.get_replica_context().merge_call(together, args=tuple(values))
+
+
 def require(gradients, variables) -> list[tf.Tensor]:
   """The gradients as dense tensors; a missing one is an error that names its variable, never a silent zero."""
   missing = [v.path for g, v in zip(gradients, variables) if g is None]

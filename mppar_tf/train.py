@@ -229,7 +229,7 @@ def resume(saved, chosen, last: int | None = None):
   if only_there or only_here:
     raise checkpoints.CheckpointError(f"--init_from={init_from}: that run was initialised with other flags "
                                       f"({only_there or 'nothing'} there, {only_here or 'nothing'} here)")
-  return saved.restore(source)
+  return saved.restore(source, saved.held_by(source))
 
 
 def report(run_dir: pathlib.Path, method) -> None:

@@ -23,8 +23,9 @@ class Validation:
 
   def __init__(self, experiment: Any, method: Any):
     self._experiment = experiment
-    # A method that trains none of them (without privacy labels, say) has no leak to be chosen by.
-    self._attackers = [name for name in experiment.networks.attackers if f"attacker/{name}" in method.models]
+    # One that never plays would tell of stage 3; a method that trains none (without privacy labels, say) has no leak to be chosen by.
+    playing = method.opponents or tuple(experiment.networks.attackers)
+    self._attackers = [name for name in playing if f"attacker/{name}" in method.models]
     recognizer, attackers = method.models["recognizer"], [experiment.networks.attackers[name] for name in self._attackers]
     self._anonymize = tf.function(method.anonymize, reduce_retracing=True)
     self._recognize = tf.function(lambda anonymized: recognizer(anonymized, training=False), reduce_retracing=True)

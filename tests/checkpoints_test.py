@@ -239,3 +239,27 @@ def test_replicas_are_saved_once_and_all_restored(tmp_path, two_replicas):
   single = Game(seed=60)
   Checkpoints(tmp_path, single.variables()).restore(store.find("last"))
   assert same(single.values(), other.values())
+
+
+def test_what_another_method_saved_of_ours_can_be_taken_alone(tmp_path):
+  """Its game had no optimizer that we have, and one that we have not; names with dots and slashes are found again."""
+  game, ours = (Game(seed, names=("f_d", "attacker/v2_0.5")) for seed in (0, 50))
+  for one, name in ((game, "theirs"), (ours, "joint")):
+    one.optimizers[name] = learning_rates.adam(learning_rates.shaped(1e-2, 0, "constant"), one.models["f_d"].trainable_variables)
+  store = Checkpoints(tmp_path, game.variables())
+  for name, model in game.models.items():
+    game.optimizers[name].apply_gradients([(tf.random.normal(v.shape), v) for v in model.trainable_variables])
+  store.save(1, {})
+  fresh = ours.values()
+  mine = Checkpoints(tmp_path, ours.variables())
+  held = mine.held_by(store.find("last"))
+  assert sorted(held) == [f"{kind}/{name}" for kind in ("model", "optimizer") for name in ("attacker/v2_0.5", "f_d")]
+  with pytest.raises(CheckpointError):
+    mine.restore(store.find("last"))
+  mine.restore(store.find("last"), held)
+  assert same({name: ours.values()[name] for name in held}, {name: game.values()[name] for name in held})
+  assert same({name: ours.values()[name] for name in set(fresh) - set(held)}, {name: fresh[name] for name in set(fresh) - set(held)})
+  with pytest.raises(CheckpointError, match="damaged"):
+    mine.held_by(tmp_path / "nobody")
+  with pytest.raises(CheckpointError, match="does not fit this run's networks: model.attacker.v2_0.5, model.q on one side alone"):
+    Checkpoints(tmp_path, Game(names=("f_d", "q")).variables()).held_by(store.find("last"))

@@ -28,7 +28,7 @@ def settings(**changes) -> options.TrainOptions:
       attacker_init_steps=2, attacker_init_lr=4e-3, gamma=0.7, alpha=0.05, beta=1e-3, shift="alternate", sets_every=2,
       recognizer_lr=6e-4, attacker_lr=7e-4, budget_lr=8e-4,
       action_threshold=1.0, attacker_threshold=1.0, min_recognizer_steps=1, max_recognizer_steps=2, max_attacker_rounds=1,
-      gate_smoothing=0.5, action_batch=2, privacy_batch=4, recognizer_batch=4, attacker_batch=4)
+      beam_steps=2, restart_every=2, gate_smoothing=0.5, action_batch=2, privacy_batch=4, recognizer_batch=4, attacker_batch=4)
   return dataclasses.replace(tiny, **changes)
 
 
@@ -94,11 +94,13 @@ def episode(seed=0, support_attacker=0, query_attacker=1, **of_private) -> Episo
 def batch_of(role: str, seed=0, **of_private):
   """What the update of a role reads."""
   rng = np.random.default_rng(seed)
+  if role == "restart":
+    return tf.constant(seed, tf.int32)
   if role == "anonymizer":
     return episode(seed, **of_private)
   if role == "reconstruction":
     return Batch(clips(rng), private(rng, **of_private))
-  return private(rng, **of_private) if role.startswith("attacker/") else clips(rng, 4)
+  return private(rng, **of_private) if role == "pick" or role.startswith("attacker/") else clips(rng, 4)
 
 
 def _frames(rng, batch, frames):

@@ -1,5 +1,6 @@
 """Every method of the table: what each update may change, what a camera runs, and that no option is a dead one."""
 
+import collections
 import dataclasses
 import functools
 import types
@@ -18,6 +19,7 @@ from mppar_tf.protocols import benchmarks
 
 METHODS = pytest.mark.parametrize("name", methods.METHODS)
 GAMES = ("basic", "basic_equal_data", "mppar")
+VITA = ("grl", "entropy", "k_beam")
 ATTACKER_ROLES = core.ATTACKER_ROLES
 COMPETITORS = {"spact": ("attacker/budget",)}  # where they are not the attackers
 CHANGES = {
@@ -27,6 +29,8 @@ CHANGES = {
     "anonymizer": {"model/anonymizer", "optimizer/anonymizer"},
     "validation": set(),
     "attacker/budget": {"model/budget", "optimizer/budget"},
+    "joint": {"model/anonymizer", "model/recognizer", "optimizer/joint", "optimizer/recognizer"},
+    "pick": set(),
 } | {role: {f"model/{role}", f"optimizer/{role}"} for role in ATTACKER_ROLES}
 
 
@@ -56,13 +60,18 @@ def groups_changed(before, after):
   return {group for group in after if any(not np.array_equal(a, b) for a, b in zip(before[group], after[group], strict=True))}
 
 
+def changes(role, method):
+  """Groups that an update of the role may change; a restart, the attackers that play."""
+  return {f"{kind}/attacker/{name}" for kind in ("model", "optimizer") for name in method.opponents} if role == "restart" else CHANGES[role]
+
+
 @METHODS
 def test_every_role_that_the_schedule_names_has_an_update(name):
   method = build(name)
   decided = []
   while (decision := method.schedule.next()) is not None:
     decided.append(decision.role)
-    method.schedule.record(decision, {"action_accuracy": 0.5, "privacy_accuracy": 0.5})
+    method.schedule.record(decision, collections.defaultdict(lambda: 0.5))
   assert set(decided) <= set(method.update)
   assert (method.plan is not None) == ("anonymizer" in method.update) == (name not in methods.WITHOUT_LEARNING)
   if method.plan:
@@ -94,31 +103,32 @@ def test_the_gate_finds_the_accuracies_that_it_reads(name):
 @METHODS
 def test_every_update_changes_what_it_should_and_nothing_else(name):
   for role, (_, before, after) in played(name)[1].items():
-    assert groups_changed(before, after) == CHANGES[role], role
+    assert groups_changed(before, after) == changes(role, played(name)[0]), role
 
 
 @METHODS
 def test_batch_statistics_move_only_where_a_network_trains(name):
   """f^D's updates read everybody's moving statistics; its own move in the reconstruction alone."""
   method, seen = played(name)
-  trains = {"reconstruction": "anonymizer", "action": "recognizer", "recognizer": "recognizer", "attacker/budget": "budget"}
-  trains |= {role: role for role in ATTACKER_ROLES}
+  trains = {"reconstruction": {"anonymizer"}, "action": {"recognizer"}, "recognizer": {"recognizer"}, "joint": {"recognizer"},
+            "attacker/budget": {"budget"},
+            "restart": {f"attacker/{name}" for name in method.opponents}} | {role: {role} for role in ATTACKER_ROLES}
   for role, (_, before, after) in seen.items():
     for owner, model in method.models.items():
       places = [i for i, v in enumerate(model.variables) if "moving_" in v.path]
       assert places or owner == "anonymizer"
       moved = [not np.array_equal(before[f"model/{owner}"][i], after[f"model/{owner}"][i]) for i in places]
-      assert not any(moved) or trains.get(role) == owner, f"{role} moves {owner}'s statistics"
-      assert all(moved) or trains.get(role) != owner, f"{role} leaves {owner}'s statistics where they are"
+      assert not any(moved) or owner in trains.get(role, ()), f"{role} moves {owner}'s statistics"
+      assert all(moved) or owner not in trains.get(role, ()), f"{role} leaves {owner}'s statistics where they are"
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", GAMES + VITA)
 def test_every_kernel_of_the_network_that_trains_moves(name):
   """Biases need not: batch norm in training mode takes them away."""
   method, seen = played(name)
   owners = {"reconstruction": "anonymizer", "anonymizer": "anonymizer", "action": "recognizer", "recognizer": "recognizer"}
   for role, owner in owners.items():
-    _, before, after = seen[role]
+    _, before, after = seen[role if role in seen else "joint"]
     for i, variable in enumerate(method.models[owner].variables):
       if variable.trainable and len(variable.shape) > 1:
         assert not np.array_equal(before[f"model/{owner}"][i], after[f"model/{owner}"][i]), f"{role} leaves {variable.path} where it is"
@@ -268,8 +278,9 @@ class Spy:
 
 
 def test_every_training_option_is_consumed():
-  """By building, planning and updating mppar; by making its streams; by a method without learning; or by the one method that it is for."""
-  of_others = {"entropy_weight": "bdq", "budget_weight": "spact", "budget_lr": "spact"}
+  """By building, planning and updating mppar; by making its streams; by a method without learning; or by those that it is for."""
+  of_others = {"entropy_weight": "bdq", "budget_weight": "spact", "budget_lr": "spact", "ensemble": "k_beam", "restart_every": "k_beam",
+               "beam_steps": "k_beam"}
   fields = {f.name for f in dataclasses.fields(options.TrainOptions)}
   settings = Spy(core.settings())
   method = methods.METHODS["mppar"](core.micro_networks(), settings)

@@ -1,4 +1,4 @@
-"""What mppar's updates read: the alternation of model-wise and attribute-wise ones, and its ablations."""
+"""What mppar's updates read, and whom they play: Algorithm 1's alternation as a function of the update's index."""
 
 import pytest
 

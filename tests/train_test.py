@@ -247,11 +247,11 @@ def test_a_flag_that_one_side_alone_sets_makes_another_initialisation(tmp_path, 
   (tmp_path / "checkpoints" / "initialised").mkdir(parents=True)
   (tmp_path / "checkpoints" / "initialised" / "state.json").write_text("{}")
   others = (options.ClipOptions(), options.ModelOptions(), options.TrainOptions(), options.LoopOptions(init_from=str(tmp_path)))
-  fresh = types.SimpleNamespace(steps=lambda: [], restore=lambda folder: "restored")
+  fresh = types.SimpleNamespace(steps=lambda: [], held_by=lambda folder: ["held"], restore=lambda folder, groups: groups)
   flagfiles.write(tmp_path / "flags.txt", options.RunOptions(**there), *others)
   with pytest.raises(checkpoints.CheckpointError, match=re.escape(words)):
     train.resume(fresh, (options.RunOptions(**here), *others))
-  assert train.resume(fresh, (options.RunOptions(**there, method="basic"), *others)) == "restored"
+  assert train.resume(fresh, (options.RunOptions(**there, method="basic"), *others)) == ["held"]
 
 
 def test_a_run_that_is_not_initialised_is_refused(capsys, data, tmp_path):

@@ -1,6 +1,6 @@
 """All methods by name: `METHODS[name](networks, settings) -> Method`. Adding one is one file and one line here."""
 
-from mppar_tf.methods import adversarial, bdq, downsample, fixed, mppar, spact
+from mppar_tf.methods import adversarial, bdq, downsample, entropy, fixed, grl, k_beam, mppar, spact
 
 METHODS = {
     "raw": fixed.build_raw,
@@ -12,6 +12,9 @@ METHODS = {
     "basic": adversarial.build,
     "basic_equal_data": adversarial.build_equal_data,
     "mppar": mppar.build,
+    "grl": grl.build,
+    "entropy": entropy.build,
+    "k_beam": k_beam.build,
 }
 
 # No f^D to train: nothing that runs of one seed could share.

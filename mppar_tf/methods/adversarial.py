@@ -30,7 +30,7 @@ def _build(networks: Networks, settings: Any, query: str) -> Method:
 
   def anonymizer_update(optimizer):
     loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma,
-                          reduction=settings.privacy_reduction, pieces=settings.accumulation)
+                          reduction=settings.privacy_reduction, pieces=settings.accumulation, l1_weight=settings.l1_weight)
 
     def update(episode: Episode):
       phi = [tf.convert_to_tensor(v.value) for v in networks.anonymizer.trainable_variables]

@@ -42,7 +42,7 @@ class Method:
 
   `update` maps a role to one replica's update: a function of a batch in replica context that returns scalars which are equal on all
   replicas. Roles are "reconstruction" and "action" (initialisation), "recognizer", "attacker/NAME", "anonymizer", and "validation"
-  (measures, changes nothing).
+  (measures, changes nothing); VITA's also "joint" (f^A with f^D), "pick" (measures all f^P) and "restart" (new f^P).
   """
   models: Mapping[str, keras.Model]  # owned, all checkpointed; "anonymizer" and "recognizer" where there are such
   optimizers: Mapping[str, keras.optimizers.Optimizer]
@@ -51,3 +51,4 @@ class Method:
   plan: Callable[[int], EpisodePlan] | None  # of an anonymizer update by its index; None: there are none
   anonymize: Callable[[tf.Tensor], tf.Tensor]  # what a camera runs: [B, T, H, W, 3] in [0, 1] -> same
   exportable: str | None  # None, or the reason why it cannot become a TFLite file
+  opponents: tuple[str, ...] = ()  # the training attackers that the game plays; (): all

@@ -47,7 +47,7 @@ def build(networks: Networks, settings: Any) -> Method:
 
   def anonymizer_update(optimizer):
     loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=settings.gamma,
-                          reduction=settings.privacy_reduction, pieces=settings.accumulation)
+                          reduction=settings.privacy_reduction, pieces=settings.accumulation, l1_weight=settings.l1_weight)
 
     def update(episode: Episode):
       variables = networks.anonymizer.trainable_variables

@@ -125,13 +125,20 @@ def part(samples: tf.Tensor, piece: tf.Tensor | int, pieces: int) -> tf.Tensor:
   return tf.ensure_shape(samples[piece * size:(piece + 1) * size], [size, *samples.shape[1:]])
 
 
-def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model, attackers: Sequence[keras.Model], *, task: str, gamma: float,
-             reduction: str, pieces: int = 1):
-  """Eq. 1 as a function of f^D's parameters: L(phi) = L_action - gamma * L_privacy.
+def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model | None, attackers: Sequence[keras.Model], *, task: str, gamma: float,
+             reduction: str, pieces: int = 1, entropy: bool = False, l1_weight: float = 0.0):
+  """Eq. 1 as a function of f^D's parameters: L(phi) = L_action - gamma * L_privacy + l1_weight * L1(f^D(X), X).
 
   Competitors stand in inference mode: BatchNorm with moving statistics is exact at second order, with batch statistics TensorFlow is
   silently wrong.
 
+  Args:
+    anonymizer, attackers: f^D and every f^P that an index may name.
+    recognizer_model: f^A; None leaves L_action and the clips out.
+    task, gamma, reduction: of the privacy loss.
+    pieces: in how many equal parts a batch is asked for.
+    entropy: the entropy of f^P's answers stands in L_privacy's place.
+    l1_weight: of the mean difference between f^D's output and its input.
   Returns:
     loss(batch, attacker_index) -> (phi, piece -> (this replica's share of L, shares of what is logged)), `piece` one of `pieces` equal
     parts of the batch, one of several needed only.
@@ -146,26 +153,37 @@ def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model, attackers: 
     # Counts stand outside every tape: they are the only thing that replicas must agree on before a gradient is taken.
     clip_count = global_batch(clips.action)
     label_count = tf.maximum(replica.total(objectives.privacy_count(task, private.labels, reduction, dtype)), 1.0)
+    entry_count = replica.total(objectives.entropy_count(task, private.labels, reduction, dtype)) if entropy else None
+    frame_count = global_batch(private.labels) * private.frames.shape[1] + (clip_count * clips.frames.shape[1] if recognizer_model else 0.0)
     no_logits = tf.zeros([tf.shape(private.labels)[0], attackers[0].output_shape[-1]], dtype)  # [B', P]: answers hang on labels alone
     answers = tf.maximum(replica.total(objectives.privacy_hits(task, no_logits, private.labels)[1]), 1.0)
     whole = (clips.frames, clips.action, private.frames, private.labels)
 
     def at(phi, piece=0):
       clip_part, actions, private_part, labels = (part(samples, piece, pieces) for samples in whole)
-      clip_frames = tf.reshape(clip_part, [-1, *clip_part.shape[2:]])  # [B * T, H, W, 3]
-      frames = tf.concat([clip_frames, tf.reshape(private_part, [-1, *private_part.shape[2:]])], axis=0)  # [B * T + B' * T', H, W, 3]
+      shown = [clip_part, private_part] if recognizer_model else [private_part]
+      flat = [tf.reshape(x, [-1, *x.shape[2:]]) for x in shown]  # [B * T, H, W, 3] and [B' * T', H, W, 3]
+      frames = tf.concat(flat, axis=0)  # [B * T + B' * T', H, W, 3]
       seen, _ = anonymizer.stateless_call(phi, [v.value for v in frozen], frames, training=False)
-      anonymized = tf.ensure_shape(tf.reshape(seen[:tf.shape(clip_frames)[0]], tf.shape(clip_part)), clip_part.shape)  # [B, T, H, W, 3]
-      exposed = tf.reshape(seen[tf.shape(clip_frames)[0]:], tf.shape(private_part))
+      exposed = tf.reshape(seen[-tf.shape(flat[-1])[0]:], tf.shape(private_part))
       exposed = tf.ensure_shape(exposed, private_part.shape)  # [B', T', H, W, 3]
-      action_logits = recognizer_model(anonymized, training=False)
       # One branch per attacker in ONE trace: pairs of support and query attackers do not multiply graphs.
       privacy_logits = tf.switch_case(attacker_index, [lambda a=a: attack(a, exposed, training=False) for a in attackers])
-      action_loss = tf.reduce_sum(objectives.action_terms(action_logits, actions)) / clip_count
-      privacy_loss = objectives.privacy_sum(task, privacy_logits, labels) / label_count
+      hidden = privacy_loss = objectives.privacy_sum(task, privacy_logits, labels) / label_count
       hits, _ = objectives.privacy_hits(task, privacy_logits, labels)
-      log = {"action_loss": action_loss, "privacy_loss": privacy_loss, "privacy_accuracy": hits / answers,
-             "action_accuracy": objectives.action_hits(action_logits, actions) / clip_count}
-      return action_loss - gamma * privacy_loss, log
+      log = {"privacy_loss": privacy_loss, "privacy_accuracy": hits / answers}
+      if entropy:
+        hidden = log["privacy_entropy"] = objectives.entropy_sum(task, privacy_logits) / entry_count
+      value = -gamma * hidden
+      if recognizer_model:
+        anonymized = tf.ensure_shape(tf.reshape(seen[:tf.shape(flat[0])[0]], tf.shape(clip_part)), clip_part.shape)  # [B, T, H, W, 3]
+        action_logits = recognizer_model(anonymized, training=False)
+        log["action_loss"] = tf.reduce_sum(objectives.action_terms(action_logits, actions)) / clip_count
+        log["action_accuracy"] = objectives.action_hits(action_logits, actions) / clip_count
+        value += log["action_loss"]
+      if l1_weight:
+        log["l1"] = tf.reduce_sum(tf.reduce_mean(tf.abs(seen - frames), axis=[1, 2, 3])) / frame_count
+        value += l1_weight * log["l1"]
+      return value, log
     return at
   return loss

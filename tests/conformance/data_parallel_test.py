@@ -143,6 +143,22 @@ def test_what_is_judged_is_the_same_on_every_replica(two_replicas, name):
   np.testing.assert_allclose(found, run.method.anonymize(tf.constant(frames)), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("task", ["attributes", "identity"])
+@pytest.mark.parametrize("name, more, moved", [
+    ("grl", [], ()), ("k_beam", ["pick", "joint"], ("model/recognizer", "optimizer/recognizer", "optimizer/joint")),
+    ("entropy", ["joint"], ("model/recognizer", "optimizer/recognizer", "optimizer/joint"))])
+def test_whole_updates_of_vitas_methods(two_replicas, name, more, moved, task):
+  """What the replicas hold is unequal: whom entropy's f^D moves against, and a pick, are the global batch's."""
+  touched, _ = compare(two_replicas, name, ["anonymizer", *more] * 2, task=task, l1_weight=0.5, clip_norm=0.05)
+  assert touched == {"model/anonymizer", "optimizer/anonymizer", *moved}
+
+
+def test_restarted_attackers_are_the_same_everywhere(two_replicas):
+  roles = [*core.ATTACKER_ROLES, "restart", *core.ATTACKER_ROLES]
+  touched, _ = compare(two_replicas, "entropy", roles)
+  assert touched == {f"{kind}/{role}" for kind in ("model", "optimizer") for role in core.ATTACKER_ROLES}
+
+
 def test_the_recognizer_of_a_fixed_transform(two_replicas):
   touched, _ = compare(two_replicas, "strong_blur", ["recognizer", "recognizer", "validation"])
   assert touched == {"model/recognizer", "optimizer/recognizer"}
