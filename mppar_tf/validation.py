@@ -25,7 +25,7 @@ class Validation:
     self._experiment = experiment
     # One that never plays would tell of stage 3; a method that trains none (without privacy labels, say) has no leak to be chosen by.
     playing = method.opponents or tuple(experiment.networks.attackers)
-    self._attackers = [name for name in playing if f"attacker/{name}" in method.models]
+    self._attackers = tuple(name for name in playing if f"attacker/{name}" in method.models)
     recognizer, attackers = method.models["recognizer"], [experiment.networks.attackers[name] for name in self._attackers]
     self._anonymize = tf.function(method.anonymize, reduce_retracing=True)
     self._recognize = tf.function(lambda anonymized: recognizer(anonymized, training=False), reduce_retracing=True)
