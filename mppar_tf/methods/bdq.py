@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mppar_tf import metagrad, objectives, replica
-from mppar_tf.methods import adversarial, game, steps
+from mppar_tf.methods import adversarial, game, steps, switch
 from mppar_tf.methods.contract import Method, Networks
 from mppar_tf.models import layers
 from mppar_tf.schedule import Schedule
@@ -71,7 +71,7 @@ def entropy_loss(networks: Networks, settings: Any):
       clip_part, actions, private_part = (steps.part(samples, piece, pieces) for samples in (clips.frames, clips.action, private.frames))
       anonymized, exposed = (networks.anonymizer.stateless_call(phi, [], frames, training=False)[0] for frames in (clip_part, private_part))
       action_logits = networks.recognizer(anonymized, training=False)
-      said = tf.switch_case(attacker_index, [lambda a=a: steps.attack(a, exposed, training=False) for a in attackers])  # [B', P]
+      said = switch.attack(attackers, attacker_index, exposed)  # [B', P]
       action_loss = tf.reduce_sum(objectives.action_terms(action_logits, actions)) / clip_count
       entropy = tf.reduce_sum(_entropy(said, networks.task, settings.privacy_reduction)) / private_count
       log = {"action_loss": action_loss, "entropy": entropy, "action_accuracy": objectives.action_hits(action_logits, actions) / clip_count}

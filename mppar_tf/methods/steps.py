@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from mppar_tf import objectives, replica
+from mppar_tf.methods import switch
 from mppar_tf.types import Batch, Clips, Private
 
 
@@ -167,8 +168,7 @@ def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model | None, atta
       seen, _ = anonymizer.stateless_call(phi, [v.value for v in frozen], frames, training=False)
       exposed = tf.reshape(seen[-tf.shape(flat[-1])[0]:], tf.shape(private_part))
       exposed = tf.ensure_shape(exposed, private_part.shape)  # [B', T', H, W, 3]
-      # One branch per attacker in ONE trace: pairs of support and query attackers do not multiply graphs.
-      privacy_logits = tf.switch_case(attacker_index, [lambda a=a: attack(a, exposed, training=False) for a in attackers])
+      privacy_logits = switch.attack(attackers, attacker_index, exposed)
       hidden = privacy_loss = objectives.privacy_sum(task, privacy_logits, labels) / label_count
       hits, _ = objectives.privacy_hits(task, privacy_logits, labels)
       log = {"privacy_loss": privacy_loss, "privacy_accuracy": hits / answers}
