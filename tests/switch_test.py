@@ -62,5 +62,5 @@ def nodes(count):
 
 
 def test_a_trace_grows_with_attackers_and_not_with_pairs_of_them():
-  two, four, eight = (nodes(count) for count in (2, 4, 8))
-  assert (eight - four) / 4 < 1.2 * (four - two) / 2
+  one, two, three, four = (nodes(count) for count in (1, 2, 3, 4))
+  assert two > 1.2 * one and four - three < 1.1 * (three - two), "the fourth attacker adds what the third did"
