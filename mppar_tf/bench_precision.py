@@ -7,11 +7,8 @@ from typing import Any, Mapping
 import numpy as np
 import tensorflow as tf
 
-from mppar_tf import bench_videos, experiment, metagrad, side_by_side
+from mppar_tf import bench_updates, bench_videos, experiment, metagrad, side_by_side
 from mppar_tf.methods import steps
-from mppar_tf.models.anonymizers import ANONYMIZERS
-from mppar_tf.models.attackers import ATTACKERS
-from mppar_tf.models.recognizers import RECOGNIZERS
 from mppar_tf.types import Batch, Clips, Private
 
 PARTS = ("meta", "support", "query")  # Eq. 8's gradient, and those of its two losses
@@ -25,17 +22,15 @@ def prepare(*, precision: str, name: str, folder: str, clip: Any, model: Any, tr
   """
   strategy = experiment.configure(deterministic=deterministic, threads=threads, seed=seed, precision=precision)
   with strategy.scope():
-    anonymizer = ANONYMIZERS[model.anonymizer](size=model.anonymizer_size, width=model.anonymizer_width, seed=seed)
-    recognizer = RECOGNIZERS[model.recognizer](classes=classes, frames=clip.clip_frames, crop=clip.crop, size=model.recognizer_size,
-                                               width=model.recognizer_width, dropout=0.0, seed=seed + 1)
-    attackers = [ATTACKERS[one](outputs=attributes, crop=clip.crop, size=model.attacker_size, seed=seed + 2 + i)
-                 for i, one in enumerate(model.training_attackers)]
-  loss = steps.eq1_loss(anonymizer, recognizer, attackers, task="attributes", gamma=train.gamma, reduction=train.privacy_reduction)
+    networks = bench_updates.networks_of(clip, model, classes, attributes, seed)
+  attackers = list(networks.attackers.values())
+  loss = steps.eq1_loss(networks.anonymizer, networks.recognizer, attackers, task=networks.task, gamma=train.gamma,
+                        reduction=train.privacy_reduction)
   support, query = (_batch(np.random.default_rng(seed + side), clip, train, classes, attributes) for side in range(2))
 
   @tf.function
   def gradients(support_batch, query_batch):
-    phi = [tf.convert_to_tensor(v.value) for v in anonymizer.trainable_variables]
+    phi = [tf.convert_to_tensor(v.value) for v in networks.anonymizer.trainable_variables]
     meta = metagrad.meta_gradient(loss(support_batch, tf.constant(0)), loss(query_batch, tf.constant(len(attackers) - 1)), phi,
                                   alpha=train.alpha)
     return meta.gradients, meta.support_gradients, meta.query_gradients

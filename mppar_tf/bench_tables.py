@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from mppar_tf import side_by_side
 
@@ -47,16 +47,13 @@ def _updates(part: str, found: Mapping[str, Any]) -> str:
              f"{sizes['clips']} clip{'s' * (sizes['clips'] > 1)} of {sizes['clip_frames']}x{side}x{side} and {sizes['images']} images; "
              f"{sizes['anonymizer']}, {sizes['recognizer']}, {', '.join(sizes['attackers'])}; "
              f"{len(found['rounds'])} rounds. Seconds of one update.\n")
-  rows = []
-  for name in found["variants"]:
-    if name in found["failures"]:
-      rows.append([name, found["failures"][name], *[""] * 6])
-      continue
+
+  def cells(name):
     own, first = seconds[name], found["first"][name]["seconds"]
-    rows.append([name, f"{own['median']:.3g}", f"{own['min']:.3g}", f"{own['max']:.3g}", _ratio(own),
-                 f"{found['summary']['cpu_seconds'][name]['median']:.3g}", f"{first:.3g}", f"{_peak(found, name):.0f}"])
-  ratio = f"ratio to {found['reference']}, round by round"
-  return heading + "\n" + _markdown(["variant", "median s", "min", "max", ratio, "CPU s", "trace + first call s", "peak MiB"], rows)
+    return [f"{own['median']:.3g}", f"{own['min']:.3g}", f"{own['max']:.3g}", _ratio(own),
+                 f"{found['summary']['cpu_seconds'][name]['median']:.3g}", f"{first:.3g}", f"{_peak(found, name):.0f}"]
+  return heading + "\n" + _of_variants(
+      found, ["variant", "median s", "min", "max", _ratio_name(found), "CPU s", "trace + first call s", "peak MiB"], cells)
 
 
 def shares(rounds: Sequence[Mapping[str, Mapping[str, float]]], top: int) -> list[tuple[str, dict[str, float]]]:
@@ -94,16 +91,14 @@ def _precision(found: Mapping[str, Any]) -> str:
 def _trainings(found: Mapping[str, Any]) -> str:
   heading = ("### trainings_paper: seconds of one update (in brackets the first one, which traces), peak memory\n\n"
              "Attackers: the dearest of all.\n")
-  rows = []
-  for name, one in found["trainings"].items():
-    if name in found["failures"]:
-      rows.append([name, found["failures"][name], *[""] * 6])
-      continue
+
+  def cells(name):
+    one = found["trainings"][name]
     roles = _with_dearest_attacker(one["roles"])
-    rows.append([name, *(_update(roles.get(role)) for role in ("reconstruction", "action", "attacker", "recognizer", "anonymizer")),
-                 f"{one['peak_mib'] / 1024:.1f}", f"{one['seconds'] / 60:.1f}"])
-  return heading + "\n" + _markdown(["training", "reconstruction", "f^D and f^A", "f^P", "f^A in the game", "f^D", "peak GiB",
-                                    "minutes in all"], rows)
+    return [*(_update(roles.get(role)) for role in ("reconstruction", "action", "attacker", "recognizer", "anonymizer")),
+                 f"{one['peak_mib'] / 1024:.1f}", f"{one['seconds'] / 60:.1f}"]
+  return heading + "\n" + _of_variants(
+      found, ["training", "reconstruction", "f^D and f^A", "f^P", "f^A in the game", "f^D", "peak GiB", "minutes in all"], cells)
 
 
 def _with_dearest_attacker(roles: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,17 +110,16 @@ def _with_dearest_attacker(roles: Mapping[str, Any]) -> dict[str, Any]:
 def _training(found: Mapping[str, Any]) -> str:
   heading = ("### training_small: a whole training, one after the other\n\nCPU minutes count all threads, start and tracing included; "
              "the last column is wall-clock time.\n")
-  reference, rows = found["trainings"][found["reference"]]["cpu_seconds"], []
-  for name, one in found["trainings"].items():
-    if name in found["failures"]:
-      rows.append([name, found["failures"][name], *[""] * 4])
-      continue
+  reference = found["trainings"][found["reference"]]["cpu_seconds"]
+
+  def cells(name):
+    one = found["trainings"][name]
     steps = one["roles"]["anonymizer"]
     ratio = "" if found["reference"] in found["failures"] else f"{one['cpu_seconds'] / reference:.2f}"
-    rows.append([name, f"{one['cpu_seconds'] / 60:.2f}", ratio, f"{one['seconds'] / 60:.2f}", f"{one['peak_mib']:.0f}",
-                 f"{steps['all_seconds'] / 60:.2f} ({steps['steps']} updates)"])
+    return [f"{one['cpu_seconds'] / 60:.2f}", ratio, f"{one['seconds'] / 60:.2f}", f"{one['peak_mib']:.0f}",
+                 f"{steps['all_seconds'] / 60:.2f} ({steps['steps']} updates)"]
   header = ["method", "CPU minutes", f"ratio to {found['reference']}", "minutes", "peak MiB", "f^D's updates, minutes"]
-  return heading + "\n" + _markdown(header, rows)
+  return heading + "\n" + _of_variants(found, header, cells)
 
 
 def _update(figures: Mapping[str, float | None] | None) -> str:
@@ -140,19 +134,14 @@ def _input(found: Mapping[str, Any]) -> str:
              f"{sizes['videos']} videos of {sizes['total']} frames; {sizes['clips']} clips a turn, {len(found['rounds'])} rounds, "
              f"files in the page cache. MB/s of uint8 pixels. "
              f"Both sides read the same clips (mean difference {material['mean_difference_of_255']:.1f} of 255).\n")
-  rows = []
-  for name in found["variants"]:
-    if name in found["failures"]:
-      rows.append([name, found["failures"][name], *[""] * 7])
-      continue
+
+  def cells(name):
     own = rates[name]
     cpu = 1000 * found["summary"]["cpu_seconds"][name]["median"] / sizes["clips"]
-    rows.append([name, f"{own['median']:.3g}", f"{own['min']:.3g}", f"{own['max']:.3g}",
-                 f"{own['median'] * sizes['bytes_of_clip'] / 1e6:.3g}", _ratio(own), f"{cpu:.3g}",
-                 f"{_peak(found, name):.0f}", f"{material[STORED[name]] / MIB:.3g}"])
-  ratio = f"ratio to {found['reference']}, round by round"
-  return heading + "\n" + _markdown(
-      ["source", "median clips/s", "min", "max", "MB/s", ratio, "CPU ms a clip", "peak MiB", "stored MiB"], rows)
+    return [f"{own['median']:.3g}", f"{own['min']:.3g}", f"{own['max']:.3g}", f"{own['median'] * sizes['bytes_of_clip'] / 1e6:.3g}",
+            _ratio(own), f"{cpu:.3g}", f"{_peak(found, name):.0f}", f"{material[STORED[name]] / MIB:.3g}"]
+  return heading + "\n" + _of_variants(
+      found, ["source", "median clips/s", "min", "max", "MB/s", _ratio_name(found), "CPU ms a clip", "peak MiB", "stored MiB"], cells)
 
 
 def _building(found: Mapping[str, Any]) -> str:
@@ -161,19 +150,16 @@ def _building(found: Mapping[str, Any]) -> str:
   heading = (f"### building: records from videos\n\n{material['videos']} videos ({kind}), {material['frames']} frames, "
              f"{material['bytes'] / 1e6:.3g} MB, stored at 160x120; {len(found['rounds'])} rounds, files in the page cache. "
              f"MB/s of what is read (decoding) or stored. starting: the same build of {material['few_videos']} videos only.\n")
-  rows = []
-  for name in found["variants"]:
-    if name in found["failures"]:
-      rows.append([name, found["failures"][name], *[""] * 6])
-      continue
+
+  def cells(name):
     own, figures = rates[name], found["rounds"][0][name]
     seconds, frames = found["summary"]["seconds"][name]["median"], figures["frames"]
     cpu = 1000 * found["summary"]["cpu_seconds"][name]["median"] / frames
-    rows.append([name, f"{seconds:.3g}", f"{own['median'] * material['videos'] / material['frames']:.3g}",
-                 f"{own['median']:.4g} ({own['min']:.4g} to {own['max']:.4g})", f"{figures['bytes'] / seconds / 1e6:.3g}",
-                 _ratio(own) if frames == material["frames"] else "", f"{cpu:.3g}", f"{_peak(found, name):.0f}"])
-  ratio = f"ratio to {found['reference']}, round by round"
-  lines = _markdown(["work", "median s", "videos/s", "frames/s", "MB/s", ratio, "CPU ms a frame", "peak MiB of one process"], rows)
+    return [f"{seconds:.3g}", f"{own['median'] * material['videos'] / material['frames']:.3g}",
+            f"{own['median']:.4g} ({own['min']:.4g} to {own['max']:.4g})", f"{figures['bytes'] / seconds / 1e6:.3g}",
+            _ratio(own) if frames == material["frames"] else "", f"{cpu:.3g}", f"{_peak(found, name):.0f}"]
+  lines = _of_variants(
+      found, ["work", "median s", "videos/s", "frames/s", "MB/s", _ratio_name(found), "CPU ms a frame", "peak MiB of one process"], cells)
   projected = [[name, str(one["videos"]), f"{one['frames'] / 1e6:.2f} million ({one['known_from']})",
                 "{median:.2f} ({min:.2f} to {max:.2f})".format(**one["hours"]), f"{one['gigabytes']:.1f}"]
                for name, one in found["projection"].items()]
@@ -187,6 +173,17 @@ def _peak(found: Mapping[str, Any], name: str) -> float:
 
 def _ratio(own: Mapping[str, float]) -> str:
   return f"{own['ratio']:.2f} ({own['ratio_min']:.2f} to {own['ratio_max']:.2f})" if "ratio" in own else "none: the reference failed"
+
+
+def _ratio_name(found: Mapping[str, Any]) -> str:
+  return f"ratio to {found['reference']}, round by round"
+
+
+def _of_variants(found: Mapping[str, Any], header: list[str], cells: Callable[[str], list[str]]) -> str:
+  """A row for each variant, its name and `cells(name)`; one that failed has its reason in place of figures."""
+  def row(name):
+    return [found["failures"][name], *[""] * (len(header) - 2)] if name in found["failures"] else cells(name)
+  return _markdown(header, [[name, *row(name)] for name in found["variants"]])
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:

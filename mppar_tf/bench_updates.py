@@ -33,12 +33,7 @@ def prepare(*, method: str, clip: Any, model: Any, train: Any, classes: int, att
   os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
   strategy = experiment.configure(deterministic=deterministic, threads=threads, seed=seed, precision=precision)
   with strategy.scope():
-    networks = Networks(
-        ANONYMIZERS[model.anonymizer](size=model.anonymizer_size, width=model.anonymizer_width, seed=seed),
-        RECOGNIZERS[model.recognizer](classes=classes, frames=clip.clip_frames, crop=clip.crop, size=model.recognizer_size,
-                                      width=model.recognizer_width, dropout=model.recognizer_dropout, seed=seed + 1),
-        {name: ATTACKERS[name](outputs=attributes, crop=clip.crop, size=model.attacker_size, seed=seed + 2 + i)
-         for i, name in enumerate(model.training_attackers)}, "attributes")
+    networks = networks_of(clip, model, classes, attributes, seed)
     built = methods.METHODS[method](networks, train)
   step = loop.distributed(strategy, built.update["anonymizer"])
   random = np.random.default_rng(seed)
@@ -58,6 +53,16 @@ def prepare(*, method: str, clip: Any, model: Any, train: Any, classes: int, att
   parameters = {"anonymizer": networks.anonymizer, "recognizer": networks.recognizer} | dict(networks.attackers)
   return turn, {"replicas": strategy.num_replicas_in_sync, "devices": list(strategy.extended.worker_devices),
                 "parameters": {name: one.count_params() for name, one in parameters.items()}}
+
+
+def networks_of(clip: Any, model: Any, classes: int, attributes: int, seed: int) -> Networks:
+  """The networks that ModelOptions name, for so many actions and privacy attributes; arguments as `prepare` has them."""
+  return Networks(
+      ANONYMIZERS[model.anonymizer](size=model.anonymizer_size, width=model.anonymizer_width, seed=seed),
+      RECOGNIZERS[model.recognizer](classes=classes, frames=clip.clip_frames, crop=clip.crop, size=model.recognizer_size,
+                                    width=model.recognizer_width, dropout=model.recognizer_dropout, seed=seed + 1),
+      {name: ATTACKERS[name](outputs=attributes, crop=clip.crop, size=model.attacker_size, seed=seed + 2 + i)
+       for i, name in enumerate(model.training_attackers)}, "attributes")
 
 
 def _batch(strategy: tf.distribute.Strategy, random: np.random.Generator, clip: Any, train: Any, classes: int, attributes: int) -> Batch:

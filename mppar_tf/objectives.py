@@ -58,9 +58,7 @@ def privacy_count(task: str, labels: tf.Tensor, reduction: str, dtype: tf.DType)
 
 def entropy_sum(task: str, logits: tf.Tensor) -> tf.Tensor:
   """Local sum of H_B in nats: binary entropies, at most log 2 (logit 0), or a categorical one, at most log P (equal logits). -> []."""
-  if task == "identity":
-    return -tf.reduce_sum(tf.nn.softmax(logits) * tf.nn.log_softmax(logits))
-  return tf.reduce_sum(tf.sigmoid(logits) * tf.nn.softplus(-logits) + tf.sigmoid(-logits) * tf.nn.softplus(logits))
+  return tf.reduce_sum(categorical_entropy(logits) if task == "identity" else binary_entropy(logits))
 
 
 def entropy_count(task: str, labels: tf.Tensor, reduction: str, dtype: tf.DType) -> tf.Tensor:
@@ -85,7 +83,7 @@ def action_hits(logits: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
 
 def binary_entropy(logits: tf.Tensor) -> tf.Tensor:
   """Entropy of every sigmoid in nats, largest (log 2) where it says 0.5. [B, P] -> [B, P]."""
-  return tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.nn.sigmoid(logits), logits=logits)
+  return tf.sigmoid(logits) * tf.nn.softplus(-logits) + tf.sigmoid(-logits) * tf.nn.softplus(logits)
 
 
 def categorical_entropy(logits: tf.Tensor) -> tf.Tensor:

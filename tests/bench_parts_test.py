@@ -1,26 +1,18 @@
 """The benchmark's parts beside updates and reading: profile, whole trainings, building of records, libjpeg as the limit."""
 
-import contextlib
 import dataclasses
-import io
 import json
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from bench_runs import run_bench
 
 from mppar_tf import bench, bench_building, bench_jpeg, bench_precision, bench_profile, bench_scale, bench_tables, bench_videos
 
 # Processes that import TensorFlow, one after the other, while other programs may use the machine.
 pytestmark = pytest.mark.timeout(1200)
-
-
-def _run(*arguments):
-  out = io.StringIO()
-  with contextlib.redirect_stdout(out):
-    code = bench.main(list(arguments))
-  return code, out.getvalue()
 
 
 # ---- profile ----
@@ -55,8 +47,8 @@ def test_precision_is_measured_against_the_same_gradient(monkeypatch, tmp_path):
     return {name: one._replace(arguments=one.arguments | {"model": dataclasses.replace(one.arguments["model"], **tiny_model)})
             for name, one in real(*given).items()}
   monkeypatch.setattr(bench, "update_jobs", tiny)
-  code, out = _run("--bench_parts=precision_paper", "--bench_rounds=1", "--clip_frames=4", "--crop=16",
-                   f"--bench_json={tmp_path / 'bench.json'}")
+  code, out = run_bench("--bench_parts=precision_paper", "--bench_rounds=1", "--clip_frames=4", "--crop=16",
+                        f"--bench_json={tmp_path / 'bench.json'}")
   part = json.loads((tmp_path / "bench.json").read_text())["parts"]["precision_paper"]
   assert code == 0 and part["failures"] == {} and part["facts"]["mixed_bfloat16"]["precision"] == "mixed_bfloat16"
   assert part["distances"]["float32"] == {name: {"relative_error": 0.0, "cosine": pytest.approx(1)} for name in bench_precision.PARTS}
@@ -90,8 +82,8 @@ SCALE = """# A training as small as there is.
 def test_whole_trainings_are_measured_and_a_failing_one_is_told(tmp_path):
   (tmp_path / "good.flags").write_text(SCALE)
   (tmp_path / "bad.flags").write_text(SCALE + "--crop=200\n")
-  code, out = _run("--bench_parts=trainings_paper", f"--bench_trainings={tmp_path / 'good.flags'},{tmp_path / 'bad.flags'}",
-                   f"--bench_json={tmp_path / 'bench.json'}")
+  code, out = run_bench("--bench_parts=trainings_paper", f"--bench_trainings={tmp_path / 'good.flags'},{tmp_path / 'bad.flags'}",
+                        f"--bench_json={tmp_path / 'bench.json'}")
   part = json.loads((tmp_path / "bench.json").read_text())["parts"]["trainings_paper"]
   good, bad = part["trainings"].values()
   assert code == bench.FAILED and [list(part["failures"])[0], bad["exit_code"]] == [str(tmp_path / "bad.flags"), 2]
@@ -110,7 +102,7 @@ def test_a_whole_training_is_compared_by_cpu_time(monkeypatch, tmp_path):
     return {"exit_code": 0, "seconds": 90.0, "cpu_seconds": 120.0 * (1 + exact), "peak_mib": 700.0, "last_line": "",
             "roles": {"anonymizer": {"steps": 300, "first_seconds": 9.0, "seconds": 0.1, "all_seconds": 39.0}}}
   monkeypatch.setattr(bench_scale, "train", train)
-  code, out = _run("--bench_parts=training_small", "--data_dir=there", "--seed=3")
+  code, out = run_bench("--bench_parts=training_small", "--data_dir=there", "--seed=3")
   assert code == 0 and "| mppar exact | 4.00 | 2.00 | 1.50 | 700 | 0.65 (300 updates) |" in out and "| basic | 2.00 | 1.00 |" in out
 
 
@@ -165,8 +157,8 @@ def test_material_is_made_or_taken_in_turn(tmp_path, real):
 
 
 def test_building_is_measured_beside_decoding_and_compressing(tmp_path):
-  code, out = _run("--bench_parts=building", "--bench_rounds=1", "--bench_build_videos=10", "--bench_video_frames=6",
-                   f"--bench_json={tmp_path / 'bench.json'}")
+  code, out = run_bench("--bench_parts=building", "--bench_rounds=1", "--bench_build_videos=10", "--bench_video_frames=6",
+                        f"--bench_json={tmp_path / 'bench.json'}")
   part = json.loads((tmp_path / "bench.json").read_text())["parts"]["building"]
   assert code == 0 and part["variants"] == ["decoding", "compressing", "building", "starting"] and part["failures"] == {}
   [figures] = part["rounds"]

@@ -1,14 +1,13 @@
 """Ratios come from interleaved rounds, each variant has its own memory, one that dies is told, and the program gives every figure."""
 
-import contextlib
 import dataclasses
-import io
 import json
 import random
 import statistics
 
 import numpy as np
 import pytest
+from bench_runs import run_bench
 
 from mppar_tf import bench, bench_input, bench_videos, options, side_by_side
 from mppar_tf.data import records
@@ -176,13 +175,6 @@ def test_sides_that_read_other_clips_are_not_compared(tmp_path, monkeypatch):
 # ---- the program ----
 
 
-def _run(*arguments):
-  out = io.StringIO()
-  with contextlib.redirect_stdout(out):
-    code = bench.main(list(arguments))
-  return code, out.getvalue()
-
-
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
   """The whole program on the smallest networks and videos there are."""
@@ -191,9 +183,9 @@ def measured(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     # Tracing takes most of the time: the cheapest and the dearest stand for all four.
     patch.setattr(bench, "UPDATES", {name: bench.UPDATES[name] for name in MEASURED})
-    code, out = _run("--bench_parts=updates_small,input", f"--bench_config={folder / 'tiny.flags'}", "--bench_rounds=3", "--threads=1",
-                     f"--bench_json={folder / 'bench.json'}", "--bench_videos=3", "--bench_video_frames=16", "--bench_clips=9",
-                     "--clip_frames=4", "--crop=48")
+    code, out = run_bench("--bench_parts=updates_small,input", f"--bench_config={folder / 'tiny.flags'}", "--bench_rounds=3", "--threads=1",
+                          f"--bench_json={folder / 'bench.json'}", "--bench_videos=3", "--bench_video_frames=16", "--bench_clips=9",
+                          "--clip_frames=4", "--crop=48")
   assert code == 0
   return json.loads((folder / "bench.json").read_text()), out
 
@@ -259,7 +251,7 @@ def test_a_dead_variant_is_named_in_table_json_and_exit_code(tmp_path, monkeypat
     functions = {name: "killed" if name == "mppar exact" else "steady" for name in found}
     return {name: one._replace(module="bench_jobs", function=functions[name]) for name, one in found.items()}
   monkeypatch.setattr(bench, "update_jobs", jobs)
-  code, out = _run("--bench_parts=updates_paper", "--bench_rounds=3", f"--bench_json={tmp_path / 'b.json'}")
+  code, out = run_bench("--bench_parts=updates_paper", "--bench_rounds=3", f"--bench_json={tmp_path / 'b.json'}")
   part = json.loads((tmp_path / "b.json").read_text())["parts"]["updates_paper"]
   assert code == bench.FAILED and part["failures"] == {"mppar exact": "killed by SIGKILL in round 2 (out of memory?)"}
   assert "\n| mppar exact | killed by SIGKILL in round 2 (out of memory?) |" in out and "\n| basic | 3 | 2 | 4 |" in out
@@ -270,7 +262,7 @@ def test_without_material_the_reason_is_told(monkeypatch, tmp_path):
   def full(_):
     raise side_by_side.Lost("failed preparing: OSError: No space left on device")
   monkeypatch.setattr(side_by_side.Child, "ready", full)
-  code, out = _run("--bench_parts=input", f"--bench_json={tmp_path / 'b.json'}")
+  code, out = run_bench("--bench_parts=input", f"--bench_json={tmp_path / 'b.json'}")
   part = json.loads((tmp_path / "b.json").read_text())["parts"]["input"]
   assert code == bench.FAILED and "Not measured: making the material failed preparing: OSError: No space left" in out
   assert part["rounds"] == [] and list(part["failures"]) == ["material"]

@@ -223,12 +223,8 @@ def test_clips_show_two_different_frames_and_images_their_only_one():
 
 def descended(role, frames=1, **changes):
   """The gradient that a role's update descends, its scalars, the method as it was before, what the update read."""
-  def descent(_, variables):
-    optimizer = keras.optimizers.SGD(1.0)
-    optimizer.build(list(variables))
-    return optimizer
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(learning_rates, "adam", descent)
+    patch.setattr(learning_rates, "adam", core.descent)
     method = methods.METHODS["spact"](core.micro_networks(), core.settings(**changes))
   batch, variables = core.batch_of(role, frames=frames), [v for model in method.models.values() for v in model.variables]
   before = core.values(variables)

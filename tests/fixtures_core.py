@@ -113,3 +113,10 @@ def values(variables) -> list[np.ndarray]:
 
 def flat(tensors) -> np.ndarray:
   return np.concatenate([np.ravel(t) for t in tensors])
+
+
+def descent(_, variables):
+  """In place of `learning_rates.adam`: plain gradient descent at rate 1, whose stride is the gradient."""
+  optimizer = keras.optimizers.SGD(1.0)
+  optimizer.build(list(variables))
+  return optimizer

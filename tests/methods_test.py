@@ -6,7 +6,6 @@ import functools
 import types
 
 import fixtures_core as core
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -332,12 +331,8 @@ def test_basic_plays_one_random_attacker_of_all_on_any_record(name, query):
 def test_clip_norm_bounds_every_update():
   """With plain gradient descent at rate 1 the stride is the clipped gradient."""
   for role in ("reconstruction", "recognizer", ATTACKER_ROLES[0], "anonymizer"):
-    def descent(_, variables):
-      optimizer = keras.optimizers.SGD(1.0)
-      optimizer.build(list(variables))
-      return optimizer
     with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(learning_rates, "adam", descent)
+      patch.setattr(learning_rates, "adam", core.descent)
       method = build("mppar", clip_norm=1e-3)
     variables = method.optimizers[role]._trainable_variables
     before = core.values(variables)

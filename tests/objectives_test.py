@@ -149,10 +149,10 @@ def test_binary_entropy_is_that_of_every_sigmoid_and_so_is_its_gradient():
   with tf.GradientTape() as entropy_tape:
     entropy_tape.watch(x := tf.constant(logits))
     entropy = objectives.binary_entropy(x)
-  np.testing.assert_allclose(entropy[0], -p * np.log(p) - (1 - p) * np.log(1 - p), rtol=1e-12)
+  np.testing.assert_allclose(entropy[0], -p * np.log(p) - (1 - p) * np.log(1 - p), rtol=1e-12, atol=1e-15)
   assert float(entropy[0, 0]) == pytest.approx(np.log(2))
   slope = entropy_tape.gradient(entropy, x)
-  np.testing.assert_allclose(slope[0], -logits[0] * p * (1 - p), rtol=1e-12)
+  np.testing.assert_allclose(slope[0], -logits[0] * p * (1 - p), rtol=1e-12, atol=1e-15)
   assert np.all(np.isfinite(slope)) and abs(entropy[1, 1]) < 1e-12, "far from zero it is sure, not undefined"
 
 

@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+from played_schedules import play, scripted
 
 from mppar_tf.schedule import Decision, GateLimits, Schedule, Stage
 
@@ -15,26 +16,6 @@ def limits(**changes):
   usual = dict(action_threshold=0.7, attacker_threshold=0.95, min_recognizer_steps=0, max_recognizer_steps=3, max_attacker_rounds=2,
                smoothing=0.0, updates=2)
   return GateLimits(**usual | changes)
-
-
-def play(schedule, scalars, steps=10_000):
-  """Decisions of at most `steps` steps; `scalars(decision)` is what each of them measures."""
-  decisions = []
-  while len(decisions) < steps and (decision := schedule.next()) is not None:
-    decisions.append(decision)
-    schedule.record(decision, scalars(decision))
-  return decisions
-
-
-def scripted(**accuracies):
-  """Each role measures the next accuracy of its script; the last one stays."""
-  scripts = {role.replace("_", "/"): list(values) for role, values in accuracies.items()}
-
-  def scalars(decision):
-    script = scripts.get(decision.role, [0.0])
-    accuracy = script.pop(0) if len(script) > 1 else script[0]
-    return {"action_accuracy": accuracy, "privacy_accuracy": accuracy}
-  return scalars
 
 
 def roles(decisions):

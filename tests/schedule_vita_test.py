@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+from played_schedules import play, scripted
 
 from mppar_tf.schedule import GateLimits, Schedule, Stage
 from mppar_tf.schedule_vita import GRL_AND_ENTROPY, K_BEAM, Loops
@@ -25,25 +26,6 @@ def loops(order=GRL_AND_ENTROPY, **changes):
 
 def schedule_of(*args, stages=(), **changes):
   return Schedule(stages, ATTACKERS, loops(*args, **changes))
-
-
-def play(schedule, scalars, steps=10_000):
-  decisions = []
-  while len(decisions) < steps and (decision := schedule.next()) is not None:
-    decisions.append(decision)
-    schedule.record(decision, scalars(decision))
-  return decisions
-
-
-def scripted(**accuracies):
-  """Each role measures the next accuracy of its script, the last one stays; a pick finds q the better reader."""
-  scripts = {role.replace("_", "/"): list(values) for role, values in accuracies.items()}
-
-  def scalars(decision):
-    script = scripts.get(decision.role, [0.0])
-    accuracy = script.pop(0) if len(script) > 1 else script[0]
-    return {"action_accuracy": accuracy, "privacy_accuracy": accuracy, "privacy_loss/p": 0.5, "privacy_loss/q": 0.4}
-  return scalars
 
 
 def trace(decisions):

@@ -53,7 +53,7 @@ def build(networks: Networks, settings: Any) -> Method:
 
 
 def entropy_loss(networks: Networks, settings: Any):
-  """L_action - weight * H of one attacker's output, as a function of f^D's parameters; no private label is read.
+  """L_action - weight * H of one attacker's output, as a function of f^D's parameters; of private labels the shape alone counts.
 
   H is the mean over samples of the entropy of a softmax (identity), or of the true binary entropies of the sigmoids, averaged over
   attributes or summed (`--privacy_reduction`).
@@ -65,7 +65,9 @@ def entropy_loss(networks: Networks, settings: Any):
 
   def loss(batch: Batch, attacker_index: tf.Tensor):
     clips, private = batch
-    clip_count, private_count = steps.global_batch(clips.action), steps.global_batch(private.frames)
+    clip_count = steps.global_batch(clips.action)
+    entry_count = replica.total(objectives.entropy_count(
+        networks.task, private.labels, settings.privacy_reduction, tf.as_dtype(keras.config.floatx())))
 
     def at(phi, piece=0):
       clip_part, actions, private_part = (steps.part(samples, piece, pieces) for samples in (clips.frames, clips.action, private.frames))
@@ -73,19 +75,11 @@ def entropy_loss(networks: Networks, settings: Any):
       action_logits = networks.recognizer(anonymized, training=False)
       said = switch.attack(attackers, attacker_index, exposed)  # [B', P]
       action_loss = tf.reduce_sum(objectives.action_terms(action_logits, actions)) / clip_count
-      entropy = tf.reduce_sum(_entropy(said, networks.task, settings.privacy_reduction)) / private_count
+      entropy = objectives.entropy_sum(networks.task, said) / entry_count
       log = {"action_loss": action_loss, "entropy": entropy, "action_accuracy": objectives.action_hits(action_logits, actions) / clip_count}
       return action_loss - settings.entropy_weight * entropy, log
     return at
   return loss
-
-
-def _entropy(logits: tf.Tensor, task: str, reduction: str) -> tf.Tensor:
-  """[B, P] -> [B]"""
-  if task == "identity":
-    return objectives.categorical_entropy(logits)
-  reduce = tf.reduce_sum if reduction == "sum" else tf.reduce_mean
-  return reduce(objectives.binary_entropy(logits), axis=-1)
 
 
 @layers.in_floatx
