@@ -21,7 +21,8 @@ from mppar_tf.data import records, schema, vocabularies
 VIDEOS = {"train": 32, "validation": 16, "test": 4}  # at least a batch of clips each
 IMAGES = {"train": 256, "validation": 64, "test": 32}
 FRAMES = 34  # a clip of 16 with skip 2, and a little
-ACTIONS = {"ucf101": 101, "hmdb51": 51}
+ACTIONS = {"ucf101": 101, "hmdb51": 51, "sbu": 8}
+PAIRS = 13  # of people: sbu's private label
 PRESENT = 0.4  # share of positive labels
 # Three anonymizer updates (a model-wise one, an attribute-wise one, and one that traces nothing) and a few steps of each other stage.
 HANDFUL = ("--max_steps=3", "--reconstruction_steps=3", "--action_steps=3", "--attacker_init_steps=2", "--max_recognizer_steps=1",
@@ -30,7 +31,7 @@ RATE = "_steps_per_second"
 
 
 def make_records(data_dir: str, seed: int) -> None:
-  """Datasets ucf101, hmdb51_without_pa_hmdb51, pa_hmdb51 and vispr, a few records each, as their readers would name and label them."""
+  """Datasets ucf101, hmdb51_without_pa_hmdb51, pa_hmdb51, vispr and sbu, a few records each, as their readers would name and label them."""
   random = np.random.default_rng(seed)
   films = [list(bench_videos.pictures(seed + number, FRAMES)) for number in range(4)]
   for name, dataset in (("ucf101", "ucf101"), ("hmdb51", "hmdb51_without_pa_hmdb51")):
@@ -42,14 +43,17 @@ def make_records(data_dir: str, seed: int) -> None:
   _write(data_dir, schema.Header("pa_hmdb51", "video", classes, attributes), {"test": VIDEOS["test"]}, lambda number: schema.Video(
       str(number), films[number % len(films)], 30.0, int(random.integers(len(classes))),
       frame_labels={name: [int(random.random() < PRESENT)] * FRAMES for name in attributes}))
+  classes = tuple(f"action{number}" for number in range(ACTIONS["sbu"]))
+  _write(data_dir, schema.Header("sbu", "video", classes), VIDEOS, lambda number: schema.Video(
+      str(number), films[number % len(films)], 15.0, number % len(classes), subject=f"pair{number % PAIRS}"), closed_set_identity=True)
   attributes = (*vocabularies.VISPR, *vocabularies.PA_HMDB51)
   _write(data_dir, schema.Header("vispr", "image", (), attributes), IMAGES, lambda number: schema.Image(
       str(number), films[number % len(films)][number % FRAMES],
       labels={name: int(random.random() < PRESENT) for name in attributes}))
 
 
-def _write(data_dir: str, header: schema.Header, counts: Mapping[str, int], make: Any) -> None:
-  writer = records.DatasetWriter(os.path.join(data_dir, header.dataset), header)
+def _write(data_dir: str, header: schema.Header, counts: Mapping[str, int], make: Any, **declared: bool) -> None:
+  writer = records.DatasetWriter(os.path.join(data_dir, header.dataset), header, **declared)
   first = 0
   for split, count in counts.items():
     writer.write_split(split, range(first, first + count), make, progress=False)

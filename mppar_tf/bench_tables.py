@@ -95,10 +95,12 @@ def _trainings(found: Mapping[str, Any]) -> str:
   def cells(name):
     one = found["trainings"][name]
     roles = _with_dearest_attacker(one["roles"])
+    roles.setdefault("recognizer", roles.get("joint"))
     return [*(_update(roles.get(role)) for role in ("reconstruction", "action", "attacker", "recognizer", "anonymizer")),
                  f"{one['peak_mib'] / 1024:.1f}", f"{one['seconds'] / 60:.1f}"]
   return heading + "\n" + _of_variants(
-      found, ["training", "reconstruction", "f^D and f^A", "f^P", "f^A in the game", "f^D", "peak GiB", "minutes in all"], cells)
+      found, ["training", "reconstruction", "f^D and f^A", "f^P", "f^A in the game (VITA: with f^D)", "f^D", "peak GiB", "minutes in all"],
+      cells)
 
 
 def _with_dearest_attacker(roles: Mapping[str, Any]) -> dict[str, Any]:

@@ -312,7 +312,7 @@ class BenchOptions:
   bench_videos: int = option(40, "Videos that input makes (160x120, H.264) in a temporary folder, and records from them.", low=1)
   bench_video_frames: int = option(64, "Frames of each video that is made.", low=1)
   bench_build_videos: int = option(120, "Videos of building (made at 320x240, MPEG-4), of which every build makes records.", low=10)
-  bench_trainings: tuple[str, ...] = option(tuple(f"protocol_{name}_ucf101_vispr.flags" for name in "abcd"),
+  bench_trainings: tuple[str, ...] = option((*(f"protocol_{name}_ucf101_vispr.flags" for name in "abcd"), "identity_sbu.flags"),
                                             "Flagfiles that trainings_paper starts.")
   bench_source: str | None = option(None, "Folder of real videos that building takes in place of made ones, in turn.")
   bench_clips: int = option(160, "Clips that each side of input reads in one turn, rounded up to whole batches.", low=1)
