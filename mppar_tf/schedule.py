@@ -89,6 +89,24 @@ class GateLimits:
       state["recognizer_steps"], state["attacker_rounds"] = 0, 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Turns:
+  """Roles that take turns, whatever their accuracies; one of them is "anonymizer"."""
+  roles: tuple[str, ...]
+  smoothing: float  # weight of the past in the accuracies' moving averages, which are logged and decide nothing
+  updates: int  # anonymizer updates in all
+
+  def fresh(self) -> dict[str, Any]:
+    return {"next_role": 0}
+
+  def choose(self, state: dict[str, Any]) -> tuple[str, str]:
+    role = self.roles[state["next_role"]]
+    return role, f"{role.partition('/')[0]}_in_turn"
+
+  def note(self, state: dict[str, Any], role: str, scalars: Mapping[str, float]) -> None:
+    state["next_role"] = (state["next_role"] + 1) % len(self.roles)
+
+
 class Schedule:
   """Decides, is told what came of it, and can be saved.
 
@@ -123,7 +141,7 @@ class Schedule:
   @property
   def gate_scalars(self) -> dict[str, float]:
     """The game's view: smoothed accuracies and decisions so far, for the log."""
-    view = {"action_accuracy": self._state["action_accuracy"]}
+    view = {"action_accuracy": self._state["action_accuracy"]} if "validation" in self._state["seen"] else {}
     view |= {f"attacker_accuracy/{name}": value for name, value in self._state["attacker_accuracy"].items()}
     return view | {f"decisions/{reason}": float(count) for reason, count in self._state["reasons"].items()}
 

@@ -21,7 +21,7 @@ import tensorflow as tf
 from mppar_tf import learning_rates, metagrad, objectives, replica
 from mppar_tf.methods import game, steps
 from mppar_tf.methods.contract import EpisodePlan, Method, MethodError, Networks
-from mppar_tf.schedule import GateLimits, Schedule
+from mppar_tf.schedule import Schedule, Turns
 from mppar_tf.types import Episode, Private
 
 BUDGET = "budget"
@@ -48,13 +48,11 @@ def build(networks: Networks, settings: Any) -> Method:
   plan = lambda update: EpisodePlan("single", 0, "all", "same", 0, 0)
   method = game.assemble(dataclasses.replace(networks, attackers={}), settings, plan,
                          lambda f_d_optimizer: _anonymizer(f_d, networks.recognizer, f_b, f_d_optimizer, settings))
-  # Thresholds that decide nothing: between two updates of f^D one of f^A and one of f^B, as the paper alternates.
-  gate = GateLimits(action_threshold=0.0, attacker_threshold=2.0, min_recognizer_steps=1, max_recognizer_steps=1, max_attacker_rounds=1,
-                    smoothing=settings.gate_smoothing, updates=settings.max_steps)
+  turns = Turns(("recognizer", f"attacker/{BUDGET}", "anonymizer"), settings.gate_smoothing, settings.max_steps)
   return dataclasses.replace(
       method, models=method.models | {BUDGET: f_b}, optimizers=method.optimizers | {BUDGET: optimizer},
       update=method.update | {f"attacker/{BUDGET}": _budget(method.anonymize, f_b, optimizer, settings)},
-      schedule=Schedule(game.stages(settings, (BUDGET,)), (BUDGET,), gate))
+      schedule=Schedule(game.stages(settings, (BUDGET,)), (BUDGET,), turns))
 
 
 def _anonymizer(f_d: keras.Model, f_a: keras.Model, f_b: keras.Model, optimizer: keras.optimizers.Optimizer, settings: Any):
