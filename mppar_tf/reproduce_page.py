@@ -4,11 +4,11 @@ import os
 import pathlib
 from typing import Any, Mapping, Sequence
 
-from mppar_tf import comparison, curves
+from mppar_tf import comparison, curves, tables
 from mppar_tf.evaluation import report
 from mppar_tf.flagfiles import OptionError
 from mppar_tf.reproduce_plan import Cell, Plan, name_of, read
-from mppar_tf.tables import TABLES, paper
+from mppar_tf.tables import paper
 from mppar_tf.tables.contract import Table
 
 END = "<!-- end -->"
@@ -43,7 +43,7 @@ def write_table(name: str, benchmark: str, command: str, plan: Plan, results: pa
   Raises:
     OptionError: a result cannot be used, or the page's markers are broken.
   """
-  table, rows = TABLES[name], found(plan)
+  table, rows = tables.TABLES[name], found(plan)
   folder, stem = results / "tables", f"{name}_{benchmark}"
   text = body(table, benchmark, command, plan, rows)
   pictures = [path for path, drawn in (

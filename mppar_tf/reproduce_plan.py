@@ -52,7 +52,7 @@ class Plan:
   @property
   def cells(self) -> list[Cell]:
     """Every cell once."""
-    return list({cell.result: cell for cells in self.rows.values() for cell in cells}.values())
+    return list(dict.fromkeys(cell for cells in self.rows.values() for cell in cells))
 
 
 def of_table(name: str, benchmark: str, seeds: Iterable[int], evaluation: str | None, runs: pathlib.Path, results: pathlib.Path) -> Plan:
@@ -105,7 +105,8 @@ def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Seque
   """
   judging = (f"--flagfile={evaluation}",) if evaluation else ()
   judged = deciding(parsed(judging, JUDGING, "--evaluation"))
-  found = {}
+  found: dict[str, list[Cell]] = {}
+  same: dict[pathlib.Path, Cell] = {}
   for label, arguments in rows.items():
     found[label] = []
     for seed in seeds if arguments else ():
@@ -115,9 +116,9 @@ def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Seque
                     *without_defaults(judged, JUDGING)])
       named, models = name(chosen, key, seed), chosen[2]
       size = max((models.anonymizer_size, models.recognizer_size, models.attacker_size), key=("tiny", "small", "paper").index)
-      found[label].append(Cell(
-          named, chosen[0].method, seed, given, judging, (*deciding(chosen), f"--seed={seed}", *judged),
-          initialisation(chosen), size, runs / f"{named}_seed{seed}", results / f"{named}_seed{seed}.json"))
+      cell = Cell(named, chosen[0].method, seed, given, judging, (*deciding(chosen), f"--seed={seed}", *judged), initialisation(chosen),
+                  size, runs / f"{named}_seed{seed}", results / f"{named}_seed{seed}.json")
+      found[label].append(same.setdefault(cell.result, cell))
   return Plan({label: tuple(cells) for label, cells in found.items()})
 
 
