@@ -95,4 +95,4 @@ def _by_seed(methods: Mapping[str, Mapping[int, Mapping[str, Any]]], method: str
 
 
 def _line(cells: Sequence[str]) -> str:
-  return ("| " + " | ".join(cells) + " |").replace("|  |", "| |")
+  return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"

@@ -5,7 +5,6 @@ import pathlib
 from typing import Any, Mapping, Sequence
 
 from mppar_tf import comparison, curves, tables
-from mppar_tf.evaluation import report
 from mppar_tf.flagfiles import OptionError
 from mppar_tf.reproduce_plan import Cell, Plan, name_of, read
 from mppar_tf.tables import paper
@@ -69,6 +68,7 @@ def trade_off(path: pathlib.Path, table: Table, rows: Found) -> bool:
   results = [result for found in rows.values() for result in found]
   if table.figures or not results:
     return False
+  from mppar_tf.evaluation import report  # late, as it loads TensorFlow: its start-up notes are silenced by now
   report.trade_off(path, results)
   return True
 
@@ -160,6 +160,7 @@ def write_study(plan: Plan, results: pathlib.Path) -> str:
   text = comparison.table(finished, list(plan.rows), seeds={label: len(cells) for label, cells in plan.rows.items()})
   replace(results / "table.md", text + "\n")
   if finished:
+    from mppar_tf.evaluation import report
     report.trade_off(results / "trade_off.png", finished)
   return text
 
