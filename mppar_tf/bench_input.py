@@ -14,7 +14,7 @@ import tensorflow as tf
 import tqdm
 
 from mppar_tf import bench_jpeg, bench_videos, experiment, feeding, side_by_side
-from mppar_tf.data import clips, frames, order, records, schema
+from mppar_tf.data import clips, frames, order, parsing, records, schema
 from mppar_tf.progress import progress_bar
 
 ACTIONS = 10
@@ -53,7 +53,7 @@ def make(*, folder: str, videos: int, video_frames: int, plan_clips: int, batch:
   writer.write_split("train", range(videos), record, shards=min(4, videos))
   manifest = writer.finish()
   split = records.open_split(records_folder(folder), "train")
-  parsed = [schema.parse_video(serialized) for _, serialized in records.read(split)]
+  parsed = [parsing.parse_video(serialized) for _, serialized in records.read(split)]
   frames_of = {int(one["id"].numpy()): one["frames"].numpy().tolist() for one in parsed}
   pictures_bytes = bench_jpeg.save_pictures(folder, (frames_of[number] for number in range(videos)), video_frames)
   plan = _plan(split, clip, seed, plan_clips)
@@ -74,7 +74,7 @@ def _spec(clip: Any) -> clips.ClipSpec:
 def _plan(split: records.Split, clip: Any, seed: int, count: int) -> list[bench_videos.Cut]:
   """What `training_clips` draws for its first `count` clips, without decoding any."""
   def draw(drawn: order.Drawn):
-    parsed, draws = schema.parse_video(drawn.serialized), frames.draw(seed, drawn.position)
+    parsed, draws = parsing.parse_video(drawn.serialized), frames.draw(seed, drawn.position)
     start = frames.uniform_integer(draws.start, frames.last_start(tf.size(parsed["frames"]), clip.clip_frames, clip.frame_skip) + 1)
     top, left = (frames.uniform_integer(u, parsed[side] - clip.crop + 1) for u, side in ((draws.top, "height"), (draws.left, "width")))
     return drawn.index, start, top, left, tf.logical_and(clip.flip, draws.flip < 0.5)

@@ -122,14 +122,15 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     results = report.read(results_file) if results_file.exists() else None
     if results is None or results.get("key") != key:
       work = run_dir / f"evaluation{suffix}" / key
-      given = built, chosen, run_options, clip_options, model_options
-      scores = two_fold.evaluate(method.anonymize, method.models["recognizer"], action_task(*given), privacy_task(*given), budget,
-                                 seed=run_options.seed, raw_cache=raw_levels_dir(chosen, run_options), raw_facts=facts, work_dir=work)
+      given = chosen, run_options, clip_options, model_options
+      tasks, raw_tasks = ((action_task(seen, *given), privacy_task(seen, *given)) for seen in (built, as_stored(built)))
+      scores = two_fold.evaluate(method.anonymize, method.models["recognizer"], *tasks, budget, seed=run_options.seed, work_dir=work,
+                                 raw_cache=raw_levels_dir(chosen, run_options), raw_facts=facts, raw_tasks=raw_tasks)
       results = report.compose(
           scores, budget, method=run_options.method, protocol=judged, benchmark=run_options.benchmark, seed=run_options.seed,
           trained_protocol=run_options.protocol, known=list(built.benchmark.known), novel=list(built.benchmark.novel),
           checkpoint=chosen.checkpoint, checkpoint_step=step, key=key, judged_split=chosen.judged_split, facts=facts,
-          attacker_weights=starts, initial_weights=initial_weights.read(run_dir),
+          attacker_weights=starts, initial_weights=initial_weights.read(run_dir), **missed(built, chosen.judged_split),
           promised={"judged_videos": built.clips[chosen.judged_split].total,
                     "judged_private_records": built.private[chosen.judged_split].total},
           flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
@@ -156,6 +157,22 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
 def for_tuning(built):
   """The same run as a recipe may be tuned on: the attackers and attributes of training in place of those of test time."""
   return dataclasses.replace(built, test_attackers=built.training_attackers, benchmark=dataclasses.replace(built.benchmark, novel=()))
+
+
+def as_stored(built):
+  """The same run on frames as the records hold them, nobody obfuscated."""
+  return dataclasses.replace(built, spec=dataclasses.replace(built.spec, hidden=None))
+
+
+def missed(built, judged_split: str) -> dict:
+  """Under an obfuscation, in how many training and judged frames the records show nobody who could be hidden; else nothing."""
+  from mppar_tf.data import obfuscation
+  if not built.spec.hidden:
+    return {}
+  counted = {f"{name}, {split}": obfuscation.missed(side[split], built.spec.hidden, on_corrupt=built.on_corrupt,
+                                                    progress=f"regions of {name}, {split}")._asdict()
+             for name, side in (("clips", built.clips), ("private", built.private)) for split in dict.fromkeys(("train", judged_split))}
+  return {"obfuscation": dataclasses.asdict(built.spec.hidden) | {"missed": counted}}
 
 
 def suffix_of(split: str, judged: str, trained: str) -> str:
@@ -299,13 +316,14 @@ def before_after(built, method, chosen):
   """Middle frames of the first judged clips and private records, raw and anonymized."""
   from mppar_tf.data import clips, images
   known, time, split, count = built.benchmark.known, built.benchmark.private_frames, chosen.judged_split, chosen.sheet_frames
-  firsts = {"clips": clips.evaluation_clips(built.clips[split], built.spec, batch_size=count, clips_per_video=1),
-            "private": images.evaluation_private(built.private[split], built.spec, known, batch_size=count, frames=time)}
+  firsts = {
+      "clips": lambda seen: clips.evaluation_clips(seen.clips[split], seen.spec, batch_size=count, clips_per_video=1),
+      "private": lambda seen: images.evaluation_private(seen.private[split], seen.spec, known, batch_size=count, frames=time)}
   for name, data in firsts.items():
-    frames = next(iter(data))[0].frames  # [count, T, H, W, 3]
+    raw, frames = (next(iter(data(seen)))[0].frames for seen in (as_stored(built), built))  # two of [count, T, H, W, 3]
     middle = frames.shape[1] // 2
     # Whole clips go in: a method may look at more than one frame.
-    yield name, frames[:, middle].numpy(), method.anonymize(frames)[:, middle].numpy()
+    yield name, raw[:, middle].numpy(), method.anonymize(frames)[:, middle].numpy()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import keras
 import tensorflow as tf
 
 from mppar_tf import feeding, methods
-from mppar_tf.data import clips, frames, images, order, records, sets
+from mppar_tf.data import clips, frames, images, obfuscation, order, records, sets
 from mppar_tf.methods.contract import Method, MethodError, Networks
+from mppar_tf.methods.obfuscation import obfuscation_of
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.models.attackers import ATTACKERS
 from mppar_tf.models.contrastive import CONTRASTIVE
@@ -149,7 +150,11 @@ def build(run: Any, clip: Any, model: Any, train: Any, strategy: tf.distribute.S
                    for i, name in enumerate(training)},
         task=protocol.task,
         contrastive=functools.partial(CONTRASTIVE["resnet50_projection"], crop=clip.crop, size=model.attacker_size, seed=run.seed + 2))
-  spec = clips.ClipSpec(frames=clip.clip_frames, skip=clip.frame_skip, crop=clip.crop, flip=clip.flip)
+  hidden = obfuscation_of(run.method, train)
+  if hidden:
+    for split in (*clip_splits.values(), *private_splits.values()):
+      obfuscation.check(split, hidden, run.on_corrupt)
+  spec = clips.ClipSpec(frames=clip.clip_frames, skip=clip.frame_skip, crop=clip.crop, flip=clip.flip, hidden=hidden)
   return Experiment(strategy, benchmark, protocol, clip_splits, private_splits, spec, networks, tuple(training), tuple(test), settings,
                     run.on_corrupt)
 

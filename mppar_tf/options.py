@@ -181,7 +181,11 @@ class TrainOptions(SeedOptions):
   recognizer_lr: float = option(1e-4, "f^A's learning rate in the game, and f^D's where entropy and k_beam train both on actions.", low=0.0)
   attacker_lr: float = option(1e-4, "f^P's learning rate in the game.", low=0.0)
   fixed_recognizer_steps: int = option(
-      0, "Steps of f^A under a method without learning (raw, blurs, downsampling); 0: as many as the game's f^A has at least.", low=0)
+      0, "Steps of f^A under a method without learning (raw, blurs, downsampling, obfuscation); 0: as many as the game's f^A has at least.",
+      low=0)
+  strong_blur_sigma: float = option(0.08, "Strong blurs, of frames, boxes or masks: the Gaussian's standard deviation as a share of the "
+                                          "frame's height.", low=1e-3, high=1.0)
+  weak_blur_sigma: float = option(0.02, "The same of weak blurs.", low=1e-3, high=1.0)
   action_threshold: float = option(0.70, "T1: f^A is updated while its validation accuracy is below (grl, entropy, k_beam: at most this).",
                                    low=0.0, high=1.0)
   attacker_threshold: float = option(0.95, "T2: an attacker is updated while its training accuracy is below (grl, entropy, k_beam: at "

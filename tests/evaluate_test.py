@@ -214,3 +214,26 @@ def test_levels_on_raw_frames_lie_beside_local_records(tmp_path, monkeypatch):
   assert place(str(tmp_path / "records")) == tmp_path / "raw_levels"
   assert place("s3://bucket/records") == tmp_path / "cache" / "mppar_tf" / "raw_levels"
   assert place("s3://bucket/records", "here") == options.pathlib.Path("here")
+
+
+def test_obfuscation_is_held_against_frames_as_they_are_stored(tmp_path, run_dir, capsys):
+  """In the records of `run_dir`, once more with boxes: everything else is equal, and so the raw level must be."""
+  fixtures.write_tiny_datasets(tmp_path / "records", body_boxes=np.array([[0.0, 0.0, 1.0, 0.5]]))
+  results = {}
+  for method in ("raw", "box_blackening_body"):
+    arguments = TRAINING + [f"--method={method}", f"--data_dir={tmp_path / 'records'}", f"--run_dir={tmp_path / method}"]
+    program = lambda: train.run(*(flagfiles.read(cls) for cls in train.PROGRAM_OPTIONS))
+    assert flagfiles.main(program, train.PROGRAM_OPTIONS, "", arguments=arguments) == 0
+    assert _judge(tmp_path / method) == 0
+    results[method] = report.read(tmp_path / method / "results.json")
+  assert results["raw"]["raw"] == results["box_blackening_body"]["raw"] and len(list((tmp_path / "raw_levels").glob("*.json"))) == 1
+  assert "obfuscation" not in results["raw"]
+  told = results["box_blackening_body"]["obfuscation"]
+  assert told["region"] == "box" and told["missed"]["clips, test"] == {"records": 6, "frames": 36, "frames_without": 0}
+  assert "no body to hide, whoever may be there. clips, train: 0 of 72 frames" in capsys.readouterr().out
+  sheet = cv2.imread(str(tmp_path / "box_blackening_body" / "before_after.png"))
+  assert (sheet == 0).all(axis=-1).mean() > 2 * (cv2.imread(str(tmp_path / "raw" / "before_after.png")) == 0).all(axis=-1).mean()
+
+  refused = TRAINING + ["--method=box_blackening_body", f"--data_dir={run_dir.parent / 'records'}", f"--run_dir={tmp_path / 'refused'}"]
+  assert flagfiles.main(program, train.PROGRAM_OPTIONS, "", arguments=refused) == 2
+  assert "tiny_clips: a record of split 'train' does not tell where each body is (body_boxes)" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from mppar_tf.data.schema import Header, Image, Video
 
 
 def write_tiny_datasets(folder, seed=0, size=16, frames=6, videos=(12, 6, 6), images=(24, 12, 12), classes=3,
-                        attributes=("a", "b", "c", "d"), shards=2):
+                        attributes=("a", "b", "c", "d"), shards=2, body_boxes=None):
   """Writes `<folder>/tiny_clips` and `<folder>/tiny_images`; returns their two folders.
 
   Args:
@@ -17,6 +17,7 @@ def write_tiny_datasets(folder, seed=0, size=16, frames=6, videos=(12, 6, 6), im
     frames: of each video.
     videos, images: how many in train, validation and test.
     classes: number of actions; an action shows as the way in which a bright bar moves.
+    body_boxes: [n, 4], of every frame; None: records do not tell.
     attributes: privacy attributes; each shows as a coloured corner patch, one label in ten is NA (missing).
   """
   random = np.random.default_rng(seed)
@@ -27,12 +28,12 @@ def write_tiny_datasets(folder, seed=0, size=16, frames=6, videos=(12, 6, 6), im
                          licence="made up")
   for split, count in zip(SPLITS, videos):
     made = [_video(f"{split}{number}", number % classes, f"person{number % 3}", attributes, frames, size, random)
-            for number in range(count)]
+            ._replace(body_boxes=None if body_boxes is None else [body_boxes] * frames) for number in range(count)]
     writer.write_split(split, made, lambda video: video, shards=shards, progress=False)
   writer.finish()
   writer = DatasetWriter(stills, Header("tiny_images", "image", (), attributes), settings=settings, licence="made up")
   for split, count in zip(SPLITS, images):
-    made = [_image(f"{split}{number}", attributes, size, random) for number in range(count)]
+    made = [_image(f"{split}{number}", attributes, size, random)._replace(body_boxes=body_boxes) for number in range(count)]
     writer.write_split(split, made, lambda image: image, shards=shards, progress=False)
   writer.finish()
   return clips, stills

@@ -44,7 +44,8 @@ MAY_IMPORT = {
     "models.recognizers": {"models.layers"},
     "models.attackers": {"models.layers"},
     "models.contrastive": {"models.attackers.resnet", "models.layers"},
-    "methods": {"data.sets", "learning_rates", "metagrad", "models", "objectives", "replica", "schedule", "schedule_vita", "types"},
+    "methods": {"data.obfuscation", "data.sets", "learning_rates", "metagrad", "models", "objectives", "replica", "schedule",
+                "schedule_vita", "types"},
     "protocols": {"data", "evaluation.metrics", "models.attackers", "types"},
     "evaluation": {"data", "learning_rates", "models.attackers", "objectives", "progress", "replica", "types"},
     "checkpoints": set(),
@@ -63,7 +64,7 @@ MAY_IMPORT = {
     "tables": {"data.vocabularies"},
     "side_by_side": set(),
 }
-TOOLS_MAY_IMPORT = {"", "display_matrix", "data.schema", "data.records", "data.vocabularies"}  # of mppar_tf
+TOOLS_MAY_IMPORT = {"", "display_matrix", "data.parsing", "data.schema", "data.records", "data.vocabularies"}  # of mppar_tf
 PROGRAMS_ALSO = {"flagfiles", "options"}
 OPTIONS = {"mppar_tf.options", "tfrecord_tools.options"}
 

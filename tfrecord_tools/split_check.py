@@ -53,8 +53,8 @@ def sides(folder: str) -> list[Side]:
 
 
 def _names(opened: Any) -> dict[str, dict[str, str]]:
-  from mppar_tf.data import records, schema
-  parse = schema.parse_video if opened.manifest.kind == "video" else schema.parse_image
+  from mppar_tf.data import parsing, records
+  parse = parsing.parse_video if opened.manifest.kind == "video" else parsing.parse_image
   names: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
   for one in records.read(opened).map(lambda _, serialized: parse(serialized)).as_numpy_iterator():
     name, group, subject = (one[key].decode() for key in ("id", "group", "subject"))

@@ -5,8 +5,10 @@ import dataclasses
 import tensorflow as tf
 
 from mppar_tf.data import frames, order, records
+from mppar_tf.data.obfuscation import Obfuscation
+from mppar_tf.data.parsing import parse_video
 from mppar_tf.data.records import Split
-from mppar_tf.data.schema import RecordsError, parse_video
+from mppar_tf.data.schema import RecordsError
 from mppar_tf.types import Clips
 
 
@@ -17,6 +19,12 @@ class ClipSpec:
   skip: int = 2  # distance between frames of a clip, in frames of the video
   crop: int = 112  # height and width of the window, pixels
   flip: bool = True  # mirror half of the training clips
+  hidden: Obfuscation | None = None  # hides people in every frame as it is read
+
+  @property
+  def regions(self) -> str:
+    """The records' feature that this needs beside frames, "" for none."""
+    return self.hidden.feature if self.hidden else ""
 
 
 def training_clips(split: Split, spec: ClipSpec, *, batch_size: int, seed: int, start_batch: int = 0,
@@ -34,11 +42,11 @@ def training_clips(split: Split, spec: ClipSpec, *, batch_size: int, seed: int, 
   split = _checked(split, spec, on_corrupt)
 
   def cut(drawn: order.Drawn):
-    parsed, draws = parse_video(drawn.serialized), frames.draw(seed, drawn.position)
+    parsed, draws = parse_video(drawn.serialized, regions=spec.regions), frames.draw(seed, drawn.position)
     total = tf.size(parsed["frames"])
     start = frames.uniform_integer(draws.start, frames.last_start(total, spec.frames, spec.skip) + 1)
-    jpegs = tf.gather(parsed["frames"], frames.clip_indices(start, total, spec.frames, spec.skip))  # [T]
-    return frames.random_crop(jpegs, parsed, spec.crop, draws, spec.flip), _action(parsed)
+    numbers = frames.clip_indices(start, total, spec.frames, spec.skip)  # [T]
+    return frames.random_crop(parsed, numbers, spec.crop, draws, spec.flip, spec.hidden), _action(parsed)
 
   stream = order.shuffled(split, seed=seed, start=start_batch * batch_size)
   stream = order.batches_of(stream, cut, batch_size, share).map(lambda pixels, action: Clips(frames.pixels01(pixels), action))
@@ -56,11 +64,11 @@ def evaluation_clips(split: Split, spec: ClipSpec, *, batch_size: int, clips_per
   split = _checked(split, spec, on_corrupt)
 
   def cut(index, serialized):
-    parsed = parse_video(serialized)
+    parsed = parse_video(serialized, regions=spec.regions)
     total = tf.size(parsed["frames"])
     starts = frames.even_starts(total, spec.frames, spec.skip, clips_per_video)  # [C]
     numbers = tf.reshape(frames.clip_indices(starts, total, spec.frames, spec.skip), [clips_per_video * spec.frames])  # [C * T]
-    pixels = frames.centre_crop(tf.gather(parsed["frames"], numbers), parsed, spec.crop)  # [C * T, crop, crop, 3]
+    pixels = frames.centre_crop(parsed, numbers, spec.crop, spec.hidden)  # [C * T, crop, crop, 3]
     pixels = tf.reshape(pixels, [clips_per_video, spec.frames, spec.crop, spec.crop, 3])  # [C, T, crop, crop, 3]
     return pixels, tf.repeat(_action(parsed), clips_per_video), tf.repeat(index, clips_per_video)
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mppar_tf.data import obfuscation
+from mppar_tf.data.obfuscation import Obfuscation
 from mppar_tf.data.records import Split
 from mppar_tf.data.schema import RecordsError
 
@@ -55,17 +57,23 @@ def check_crop(split: Split, crop: int) -> None:
                        f"{height} x {width}; build larger records or lower --crop")
 
 
-def random_crop(jpegs: tf.Tensor, parsed: dict[str, tf.Tensor], crop: int, draws: Draws, flip: bool) -> tf.Tensor:
-  """The same random window, and with `flip` the same mirroring, of all frames; string [T] -> uint8 [T, crop, crop, 3]."""
+def random_crop(parsed: dict[str, tf.Tensor], numbers: tf.Tensor, crop: int, draws: Draws, flip: bool,
+                hidden: Obfuscation | None = None) -> tf.Tensor:
+  """The same random window, and with `flip` the same mirroring, of the frames `numbers` [T] of a record -> uint8 [T, crop, crop, 3]."""
   top = uniform_integer(draws.top, parsed["height"] - crop + 1)
   left = uniform_integer(draws.left, parsed["width"] - crop + 1)
-  pixels = decode(jpegs, top, left, crop)
+  pixels = _window(parsed, numbers, top, left, crop, hidden)
   return tf.cond(draws.flip < 0.5, lambda: tf.reverse(pixels, [2]), lambda: pixels) if flip else pixels
 
 
-def centre_crop(jpegs: tf.Tensor, parsed: dict[str, tf.Tensor], crop: int) -> tf.Tensor:
-  """The window in the middle of all frames; string [T] -> uint8 [T, crop, crop, 3]."""
-  return decode(jpegs, (parsed["height"] - crop) // 2, (parsed["width"] - crop) // 2, crop)
+def centre_crop(parsed: dict[str, tf.Tensor], numbers: tf.Tensor, crop: int, hidden: Obfuscation | None = None) -> tf.Tensor:
+  """The window in the middle of the frames `numbers` [T] of a record -> uint8 [T, crop, crop, 3]."""
+  return _window(parsed, numbers, (parsed["height"] - crop) // 2, (parsed["width"] - crop) // 2, crop, hidden)
+
+
+def _window(parsed, numbers, top, left, crop, hidden):
+  pixels = decode(tf.gather(parsed["frames"], numbers), top, left, crop)  # [T, crop, crop, 3]
+  return obfuscation.hide(pixels, tf.gather(parsed["regions"], numbers), hidden, parsed, top, left) if hidden else pixels
 
 
 def decode(jpegs: tf.Tensor, top: tf.Tensor, left: tf.Tensor, crop: int) -> tf.Tensor:

@@ -7,8 +7,9 @@ import tensorflow as tf
 from mppar_tf.data import frames as pictures
 from mppar_tf.data import order, records
 from mppar_tf.data.clips import ClipSpec
+from mppar_tf.data.parsing import parse_image, parse_video
 from mppar_tf.data.records import Split
-from mppar_tf.data.schema import RecordsError, parse_image, parse_video
+from mppar_tf.data.schema import RecordsError
 from mppar_tf.types import NOT_ANNOTATED, Private
 
 IDENTITY = ("subject",)  # in place of attributes: the one label is the subject's index
@@ -22,7 +23,7 @@ def training_private(split: Split, spec: ClipSpec, attributes: Sequence[str], *,
   From `start_batch` on it is bit for bit what an uninterrupted stream gives there.
 
   Args:
-    spec: `skip`, `crop` and `flip` are used; its `frames` are not.
+    spec: `skip`, `crop`, `flip` and `hidden` are used; its `frames` are not.
     attributes: P names (any stored value above 0 is 1), or IDENTITY: labels [B, 1] are indices into the manifest's subjects.
     frames: T; a clip of so many frames, `spec.skip` apart, from each video; 1 for images.
     epochs: epoch -> (members bool [N] by storage index, mask bool [P]): in this epoch only members are drawn, and labels of attributes
@@ -39,12 +40,12 @@ def training_private(split: Split, spec: ClipSpec, attributes: Sequence[str], *,
   split, attributes = _checked(split, spec, attributes, frames, on_corrupt)
 
   def cut(drawn: order.Drawn):
-    parsed, draws = _parse(split, drawn.serialized, attributes), pictures.draw(seed, drawn.position)
+    parsed, draws = _parse(split, drawn.serialized, attributes, spec), pictures.draw(seed, drawn.position)
     total = tf.size(parsed["frames"])
     start = pictures.uniform_integer(draws.start, pictures.last_start(total, frames, spec.skip) + 1)
-    jpegs = tf.gather(parsed["frames"], pictures.clip_indices(start, total, frames, spec.skip))  # [T]
+    numbers = pictures.clip_indices(start, total, frames, spec.skip)  # [T]
     labels = tf.where(drawn.mask, _labels(split, parsed, attributes), NOT_ANNOTATED)  # [P]
-    return pictures.random_crop(jpegs, parsed, spec.crop, draws, spec.flip), labels
+    return pictures.random_crop(parsed, numbers, spec.crop, draws, spec.flip, spec.hidden), labels
 
   stream = order.shuffled(split, seed=seed, start=start_batch * batch_size, attributes=len(attributes), epochs=epochs,
                           epoch_records=batches_per_epoch * batch_size if batches_per_epoch else None)
@@ -61,11 +62,11 @@ def evaluation_private(split: Split, spec: ClipSpec, attributes: Sequence[str], 
   split, attributes = _checked(split, spec, attributes, frames, on_corrupt)
 
   def cut(index, serialized):
-    parsed = _parse(split, serialized, attributes)
+    parsed = _parse(split, serialized, attributes, spec)
     total = tf.size(parsed["frames"])
     start = pictures.even_starts(total, frames, spec.skip, 1)[0]
-    jpegs = tf.gather(parsed["frames"], pictures.clip_indices(start, total, frames, spec.skip))  # [T]
-    return pictures.centre_crop(jpegs, parsed, spec.crop), _labels(split, parsed, attributes), index
+    numbers = pictures.clip_indices(start, total, frames, spec.skip)  # [T]
+    return pictures.centre_crop(parsed, numbers, spec.crop, spec.hidden), _labels(split, parsed, attributes), index
 
   stream = records.read(split, on_corrupt).map(cut, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
   return pictures.with_options(stream.map(lambda pixels, labels, index: (Private(pictures.pixels01(pixels), labels), index)).prefetch(2))
@@ -85,9 +86,9 @@ def evaluation_frames(split: Split, spec: ClipSpec, attributes: Sequence[str], *
   split, attributes = _checked(split, spec, attributes, 1, on_corrupt)
 
   def cut(index, serialized):
-    parsed = parse_video(serialized, attributes, frame_wise=True)
+    parsed = parse_video(serialized, attributes, frame_wise=True, regions=spec.regions)
     numbers = tf.range(0, tf.size(parsed["frames"]), stride)  # [F]
-    pixels = pictures.centre_crop(tf.gather(parsed["frames"], numbers), parsed, spec.crop)  # [F, crop, crop, 3]
+    pixels = pictures.centre_crop(parsed, numbers, spec.crop, spec.hidden)  # [F, crop, crop, 3]
     labels = tf.minimum(tf.gather(parsed["frame_labels"], numbers), 1)  # [F, P]
     return pixels[:, None], labels, tf.fill(tf.shape(numbers), index), numbers  # [F, 1, crop, crop, 3]
 
@@ -111,9 +112,10 @@ def _checked(split: Split, spec: ClipSpec, attributes: Sequence[str], frames: in
   return records.settled(split, on_corrupt), attributes
 
 
-def _parse(split: Split, serialized: tf.Tensor, attributes: tuple[str, ...]) -> dict[str, tf.Tensor]:
+def _parse(split: Split, serialized: tf.Tensor, attributes: tuple[str, ...], spec: ClipSpec) -> dict[str, tf.Tensor]:
   names = () if attributes == IDENTITY else attributes
-  return parse_video(serialized, names) if split.manifest.kind == "video" else parse_image(serialized, names)
+  parse = parse_video if split.manifest.kind == "video" else parse_image
+  return parse(serialized, names, regions=spec.regions)
 
 
 def _labels(split: Split, parsed: dict[str, tf.Tensor], attributes: tuple[str, ...]) -> tf.Tensor:

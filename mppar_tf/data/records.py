@@ -17,7 +17,8 @@ from absl import logging
 from mppar_tf.data import remote, staging
 from mppar_tf.data.integrity import damaged, framed, masked_crc32c, scan, verify
 from mppar_tf.data.manifest import SPLITS, Manifest, Shard, manifest_exists, manifest_path, read_manifest, shard_name, write_manifest
-from mppar_tf.data.schema import SCHEMA_VERSION, RecordsError, parse_context
+from mppar_tf.data.parsing import parse_context
+from mppar_tf.data.schema import SCHEMA_VERSION, RecordsError
 from mppar_tf.data.writing import DatasetWriter, ShardTask, Skipped, Workshop, write_shard
 from mppar_tf.types import NOT_ANNOTATED
 

@@ -1,4 +1,4 @@
-"""What one record holds, in both directions: Python <-> bytes for tools and tests, bytes -> tensors for the training graph.
+"""What one record holds: Python <-> bytes, for tools and tests. `mppar_tf.data.parsing` reads the same bytes in the training graph.
 
 A video is one `tf.train.SequenceExample`, an image one `tf.train.Example`; both share the names of their features:
 
@@ -317,54 +317,12 @@ def _mask(feature: tf.train.Feature) -> np.ndarray:
   return tf.io.decode_png(feature.bytes_list.value[0], channels=1).numpy()[..., 0]  # [H, W]
 
 
-# ---- bytes -> tensors ----
-
-
-def parse_context(serialized: tf.Tensor, kind: str, attributes: Sequence[str] = ()) -> dict[str, tf.Tensor]:
-  """Everything but the frames, in the graph.
-
-  Returns:
-    id, subject, group: string []; action: int32 []; labels: int32 [P] as stored, -1 NA; height, width: int32 [];
-    fps: float32 [] (videos only). A record that lacks one of `attributes` is an InvalidArgumentError.
-  """
-  spec = _context_spec(kind, attributes)
+def regions(serialized: bytes, kind: str, feature: str) -> list[np.ndarray] | None:
+  """A name of BOXES or MASKS of each frame: float [n, 4] or uint8 [H, W]; None where the record does not tell."""
   if kind == "video":
-    parsed, _ = tf.io.parse_single_sequence_example(serialized, context_features=spec)
+    lists = tf.train.SequenceExample.FromString(serialized).feature_lists.feature_list
+    entries = lists[feature].feature if feature in lists else None
   else:
-    parsed = tf.io.parse_single_example(serialized, spec)
-  return _renamed(parsed, attributes)
-
-
-def parse_video(serialized: tf.Tensor, attributes: Sequence[str] = (), frame_wise: bool = False) -> dict[str, tf.Tensor]:
-  """What `parse_context` gives, and frames: string [T], JPEGs not decoded; with `frame_wise`, frame_labels: int32 [T, P]."""
-  lists = {"frames": tf.io.FixedLenSequenceFeature([], tf.string)}
-  if frame_wise:
-    lists |= {f"frame_label/{attribute}": tf.io.FixedLenSequenceFeature([], tf.int64) for attribute in attributes}
-  context, sequences = tf.io.parse_single_sequence_example(
-      serialized, context_features=_context_spec("video", attributes), sequence_features=lists)
-  parsed = _renamed(context, attributes) | {"frames": sequences["frames"]}
-  if frame_wise:
-    columns = [sequences[f"frame_label/{attribute}"] for attribute in attributes]
-    parsed["frame_labels"] = tf.cast(tf.stack(columns, axis=-1), tf.int32)  # [T, P]
-  return parsed
-
-
-def parse_image(serialized: tf.Tensor, attributes: Sequence[str] = ()) -> dict[str, tf.Tensor]:
-  """What `parse_context` gives, and frames: string [1], the JPEG not decoded (a still image is a clip of one frame)."""
-  spec = _context_spec("image", attributes) | {"frames": tf.io.FixedLenFeature([1], tf.string)}
-  parsed = tf.io.parse_single_example(serialized, spec)
-  return _renamed(parsed, attributes) | {"frames": parsed["frames"]}
-
-
-def _context_spec(kind: str, attributes: Sequence[str]) -> dict[str, tf.io.FixedLenFeature]:
-  spec = {key: tf.io.FixedLenFeature([], tf.string) for key in ("id", "subject", "group")}
-  spec |= {key: tf.io.FixedLenFeature([], tf.int64) for key in ("action", "height", "width")}
-  spec |= {f"label/{attribute}": tf.io.FixedLenFeature([], tf.int64) for attribute in attributes}
-  return spec | ({"fps": tf.io.FixedLenFeature([], tf.float32)} if kind == "video" else {})
-
-
-def _renamed(parsed: dict[str, tf.Tensor], attributes: Sequence[str]) -> dict[str, tf.Tensor]:
-  columns = [tf.cast(parsed[f"label/{attribute}"], tf.int32) for attribute in attributes]
-  kept = {key: parsed[key] for key in ("id", "subject", "group", "fps") if key in parsed}
-  kept |= {key: tf.cast(parsed[key], tf.int32) for key in ("action", "height", "width")}
-  return kept | {"labels": tf.stack(columns) if columns else tf.zeros([0], tf.int32)}  # [P]
+    features = tf.train.Example.FromString(serialized).features.feature
+    entries = [features[feature]] if feature in features else None
+  return None if entries is None else [_rows(entry) if feature in BOXES else _mask(entry) for entry in entries]

@@ -111,6 +111,9 @@ def table(results: Mapping[str, Any]) -> str:
   from_imagenet = [name for name, start in results.get("attacker_weights", {}).items() if start == "imagenet"]
   if from_imagenet:
     blocks += [f"Attackers that start from ImageNet weights: {', '.join(from_imagenet)}; all others start from scratch."]
+  if "obfuscation" in results:
+    told = "; ".join(f"{name}: {one['frames_without']} of {one['frames']} frames" for name, one in results["obfuscation"]["missed"].items())
+    blocks += [f"Frames in which the records show no {results['obfuscation']['part']} to hide, whoever may be there. {told}."]
   own_name = [k.removeprefix("privacy_") for k in kinds]
   blocks += [
       "Each attacker, trained afresh. One that is weak on its own training data flatters the anonymizer; the leak is the largest figure "

@@ -98,8 +98,8 @@ class Scores:
 
 
 def evaluate(anonymize: Anonymize, recognizer: keras.Model, action: ActionTask, privacy: PrivacyTask, budget: Budget, *, seed: int,
-             raw_cache: str | os.PathLike, raw_facts: Mapping[str, Any], work_dir: str | os.PathLike | None = None,
-             progress: bool = True) -> Scores:
+             raw_cache: str | os.PathLike, raw_facts: Mapping[str, Any], raw_tasks: tuple[ActionTask, PrivacyTask] | None = None,
+             work_dir: str | os.PathLike | None = None, progress: bool = True) -> Scores:
   """Judges one frozen anonymizer.
 
   Args:
@@ -109,6 +109,7 @@ def evaluate(anonymize: Anonymize, recognizer: keras.Model, action: ActionTask, 
     raw_cache: folder of raw levels, shared by methods.
     raw_facts: everything JSON-able, beside `budget`, `seed` and the attackers' names, that decides the raw level: the records' hashes,
       clip and crop settings, network sizes, batch sizes, library versions.
+    raw_tasks: what `action` and `privacy` are on raw frames, for a method whose frames are obfuscated as they are read; None: the same.
     work_dir: where an interrupted evaluation finds its unfinished trainings again; must belong to this anonymizer and these settings.
   Raises:
     FittingError, MetricError: see `fitting.fit`, `attackers.train_attackers`, `actions.judge`.
@@ -119,7 +120,7 @@ def evaluate(anonymize: Anonymize, recognizer: keras.Model, action: ActionTask, 
     nonlocal clock
     seconds[name], clock = time.monotonic() - clock, time.monotonic()
 
-  raw = raw_level(action, privacy, budget, seed=seed, cache=raw_cache, facts=raw_facts, progress=progress)
+  raw = raw_level(*(raw_tasks or (action, privacy)), budget, seed=seed, cache=raw_cache, facts=raw_facts, progress=progress)
   lap("raw")
   polished, polish_accuracy = actions.polished_copy(
       recognizer, action.build, anonymize, action.train, steps=budget.polish_steps, learning_rate=budget.polish_learning_rate,

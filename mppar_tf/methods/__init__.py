@@ -1,12 +1,13 @@
 """All methods by name: `METHODS[name](networks, settings) -> Method`. Adding one is one file and one line here."""
 
-from mppar_tf.methods import adversarial, bdq, downsample, entropy, fixed, grl, k_beam, mppar, spact
+from mppar_tf.methods import adversarial, bdq, downsample, entropy, fixed, grl, k_beam, mppar, obfuscation, spact
 
 METHODS = {
     "raw": fixed.build_raw,
     "weak_blur": fixed.build_weak_blur,
     "strong_blur": fixed.build_strong_blur,
     **downsample.BUILDERS,
+    **obfuscation.BUILDERS,
     "bdq": bdq.build,
     "spact": spact.build,
     "basic": adversarial.build,
@@ -18,6 +19,6 @@ METHODS = {
 }
 
 # No f^D to train: nothing that runs of one seed could share.
-WITHOUT_LEARNING = ("raw", "weak_blur", "strong_blur", *downsample.BUILDERS)
+WITHOUT_LEARNING = ("raw", "weak_blur", "strong_blur", *downsample.BUILDERS, *obfuscation.BUILDERS)
 # Another f^D, or other competitors: these learn, and start from no other method's initialisation, nor another from theirs.
 OWN_INITIALISATION = ("bdq", "spact")

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mppar_tf import learning_rates
+from mppar_tf.data.obfuscation import gaussian
 from mppar_tf.methods import steps
 from mppar_tf.methods.contract import Method, Networks
 from mppar_tf.schedule import Schedule, Stage
@@ -22,13 +23,13 @@ def build_raw(networks: Networks, settings: Any) -> Method:
 
 
 def build_strong_blur(networks: Networks, settings: Any) -> Method:
-  """Gaussian blur of the whole frame, sigma 8 % of its height (SPAct's strong blur without a detector that could miss somebody)."""
-  return assemble(networks, settings, gaussian_blur(sigma=0.08 * networks.recognizer.input_shape[2]))
+  """Gaussian blur of whole frames, sigma 8 % of their height by default: SPAct's strong blur without a detector that could miss anybody."""
+  return assemble(networks, settings, gaussian_blur(sigma=settings.strong_blur_sigma * networks.recognizer.input_shape[2]))
 
 
 def build_weak_blur(networks: Networks, settings: Any) -> Method:
-  """The same with sigma 2 % of the frame's height, SPAct's weak blur."""
-  return assemble(networks, settings, gaussian_blur(sigma=0.02 * networks.recognizer.input_shape[2]))
+  """The same with sigma 2 % of the frame's height by default, SPAct's weak blur."""
+  return assemble(networks, settings, gaussian_blur(sigma=settings.weak_blur_sigma * networks.recognizer.input_shape[2]))
 
 
 def gaussian_blur(sigma: float) -> keras.Model:
@@ -37,9 +38,8 @@ def gaussian_blur(sigma: float) -> keras.Model:
   Args:
     sigma: standard deviation in pixels, above 0.
   """
-  radius = max(1, int(np.ceil(2.5 * sigma)))
-  weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-  weights = np.tile((weights / weights.sum())[:, None, None, None], [1, 1, 3, 1])  # [2 * radius + 1, 1, 3, 1]
+  weights = np.tile(gaussian(sigma)[:, None, None, None], [1, 1, 3, 1])  # [2 * radius + 1, 1, 3, 1]
+  radius = len(weights) // 2
   frames = keras.Input([None, None, 3], name="frames")
   x = frames
   for axis, name in ((0, "vertical"), (1, "horizontal")):

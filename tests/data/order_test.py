@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mppar_tf.data import order, records, schema
+from mppar_tf.data import order, parsing, records, schema
 from mppar_tf.data.records import RecordsError
 
 N = 60
@@ -41,7 +41,7 @@ def test_every_epoch_is_another_permutation_and_another_seed_another_order(split
 
 def test_records_and_indices_belong_together(split):
   for one in itertools.islice(order.shuffled(split, seed=0).as_numpy_iterator(), 20):
-    assert schema.parse_image(one.serialized)["id"].numpy().decode() == records.ids(split)[one.index]
+    assert parsing.parse_image(one.serialized)["id"].numpy().decode() == records.ids(split)[one.index]
 
 
 def test_the_same_seed_gives_the_same_order_whatever_tensorflows_own_seed_is(split):

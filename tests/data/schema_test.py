@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mppar_tf.data import schema
+from mppar_tf.data import parsing, schema
 from mppar_tf.data.schema import Header, Image, RecordsError, Video
 
 VIDEOS = Header("films", "video", ("run", "jump"), ("face", "age"))
@@ -74,7 +74,7 @@ def test_pixels_come_back_close_and_colour_edges_stay_sharp():
 def test_jpeg_bytes_are_stored_as_they_are():
   jpegs = [tf.io.encode_jpeg(frame, quality=40).numpy() for frame in noise(3)]
   record = schema.encode(full_video(frames=jpegs), VIDEOS)
-  assert schema.parse_video(record.serialized)["frames"].numpy().tolist() == jpegs
+  assert parsing.parse_video(record.serialized)["frames"].numpy().tolist() == jpegs
   assert (record.height, record.width, record.subject) == (10, 14, "anna")
 
 
@@ -85,28 +85,28 @@ def test_same_input_same_bytes():
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_graph_reads_what_python_wrote(compiled):
-  parse = lambda serialized: schema.parse_video(serialized, ("age", "face"), frame_wise=False)
+  parse = lambda serialized: parsing.parse_video(serialized, ("age", "face"), frame_wise=False)
   parsed = (tf.function(parse) if compiled else parse)(schema.encode_video(full_video(), VIDEOS))
   assert parsed["labels"].numpy().tolist() == [-1, 2] and parsed["labels"].dtype == tf.int32
   keys = ("id", "subject", "group", "action", "height", "width", "fps")
   assert [parsed[key].numpy() for key in keys] == [b"v1", b"anna", b"g07", 1, 10, 14, 12.5]
   assert parsed["frames"].shape[0] in (3, None)
-  image = schema.parse_image(schema.encode_image(full_image(), STILLS), ("face", "age"))
+  image = parsing.parse_image(schema.encode_image(full_image(), STILLS), ("face", "age"))
   assert image["labels"].numpy().tolist() == [-1, 1] and image["frames"].shape == [1]
 
 
 def test_graph_reads_frame_wise_labels_and_misses_none_in_silence():
   only_age = schema.encode_video(full_video(), VIDEOS)
-  assert schema.parse_video(only_age, ("age",), frame_wise=True)["frame_labels"].numpy().tolist() == [[0], [-1], [1]]
+  assert parsing.parse_video(only_age, ("age",), frame_wise=True)["frame_labels"].numpy().tolist() == [[0], [-1], [1]]
   with pytest.raises(tf.errors.InvalidArgumentError, match="frame_label/face"):
-    schema.parse_video(only_age, ("face",), frame_wise=True)
+    parsing.parse_video(only_age, ("face",), frame_wise=True)
 
 
 def test_graph_refuses_an_attribute_that_records_lack():
   with pytest.raises(tf.errors.InvalidArgumentError, match="label/height"):
-    schema.parse_video(schema.encode_video(full_video(), VIDEOS), ("height",))
+    parsing.parse_video(schema.encode_video(full_video(), VIDEOS), ("height",))
   with pytest.raises(tf.errors.InvalidArgumentError, match="label/height"):
-    schema.parse_image(schema.encode_image(full_image(), STILLS), ("height",))
+    parsing.parse_image(schema.encode_image(full_image(), STILLS), ("height",))
 
 
 @pytest.mark.parametrize("changes, told", [
