@@ -81,7 +81,7 @@ def test_a_table_shows_what_is_unfinished_and_what_the_paper_prints(tmp_path):
 
 def test_a_table_without_any_result_shows_its_rows(tmp_path):
   text = write(tmp_path, "1", "twin", planted(tmp_path, "1", "twin", []))
-  assert rows(text)["mppar"][:2] == ["-", "0 of 2"] and "0 of 20 cells" in text
+  assert rows(text)["mppar"][:2] == ["-", "0 of 2"] and "0 of 26 cells" in text
   assert not (tmp_path / "results" / "tables" / "1_twin_trade_off.png").exists() and "![" not in text
 
 

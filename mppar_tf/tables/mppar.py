@@ -17,6 +17,9 @@ WITHOUT_LEARNING = (
     Row("raw", ("--method=raw",), "raw"),
     Row("downsample_2", ("--method=downsample_2",), "downsample_2x"),
     Row("downsample_4", ("--method=downsample_4",), "downsample_4x"),
+    Row("box_blackening_body", ("--method=box_blackening_body",), "obf_blackening"),
+    Row("box_blur_body", ("--method=box_blur_body",), "obf_strong_blur"),
+    Row("box_weak_blur_body", ("--method=box_weak_blur_body",), "obf_weak_blur"),
 )
 WHOLE_FRAME = (Row("strong_blur", ("--method=strong_blur",)),)
 # VITA's restarts come every 100 updates; the small real sets have 200 updates.
