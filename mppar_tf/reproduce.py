@@ -16,6 +16,7 @@ and, between markers, on the page of results; text outside of the markers stays 
 Exit codes: 0 all cells done; 1 a cell failed (named); 2 bad input; 75 stopped by Ctrl-C or SIGTERM: the same command goes on.
 """
 
+import contextlib
 import json
 import pathlib
 import shlex
@@ -85,7 +86,11 @@ def others(plan: reproduce_plan.Plan) -> list[dict[str, Any]]:
   """Results of other cells of the same kind, which tell how long one takes."""
   own = {cell.result for cell in plan.cells}
   paths = {path for folder in {path.parent for path in own} for path in folder.glob("*.json")} - own
-  return [found for path in sorted(paths) if isinstance(found := json.loads(path.read_text(encoding="utf-8")), dict) and "method" in found]
+  found = []
+  for path in sorted(paths):
+    with contextlib.suppress(ValueError):  # no results file, so it tells nothing
+      found.append(json.loads(path.read_text(encoding="utf-8")))
+  return [one for one in found if isinstance(one, dict) and "method" in one]
 
 
 def prepare(todo, data_dir: str) -> None:

@@ -99,7 +99,7 @@ def commits(results: Sequence[Mapping[str, Any]]) -> str:
 def source(table: Table, benchmark: str) -> str:
   """Where the paper's columns come from, and that they are of other data where they are."""
   if table.number is None:
-    return f"{table.source} shows curves here and prints no numbers."
+    return f"{table.source} shows curves here; their numbers are not at hand."
   told = f"The paper's columns: {table.source}, table {table.number}, percent where no unit stands, as printed"
   other = "" if benchmark in paper.shown(table, benchmark) else "; on other records, with other networks and budgets than ours"
   return f"{told}{other}."

@@ -27,7 +27,7 @@ class Cell:
   name: str
   method: str
   seed: int
-  flags: tuple[str, ...]  # of mppar_tf.train, without those of the machine
+  flags: tuple[str, ...]  # of mppar_tf.train, without those of the machine; no flagfile, which could be edited before the cell starts
   evaluation: tuple[str, ...]  # of mppar_tf.evaluate
   settings: tuple[str, ...]  # every flag of both that decides the result, its value written out; the seed among them
   group: str | None  # cells of one group can share an initialisation; None: neither takes nor gives one
@@ -103,14 +103,14 @@ def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Seque
   Raises:
     OptionError: flags that training or evaluation would refuse; names the row.
   """
-  judging = (f"--flagfile={evaluation}",) if evaluation else ()
+  judging = tuple(flagfiles.expand([f"--flagfile={evaluation}"])) if evaluation else ()
   judged = deciding(parsed(judging, JUDGING, "--evaluation"))
   found: dict[str, list[Cell]] = {}
   same: dict[pathlib.Path, Cell] = {}
   for label, arguments in rows.items():
     found[label] = []
     for seed in seeds if arguments else ():
-      given = (*arguments, f"--seed={seed}")
+      given = (*flagfiles.expand(arguments), f"--seed={seed}")
       chosen = parsed(given, train.PROGRAM_OPTIONS, f"row {label!r}")
       key = digest([*without_defaults(deciding(chosen), train.PROGRAM_OPTIONS), "evaluation",
                     *without_defaults(judged, JUDGING)])

@@ -159,8 +159,7 @@ def publish(cell: Cell) -> None:
   """
   found = cell.run_dir / "results.json"
   if not found.exists():
-    raise ValueError(f"{' '.join(cell.evaluation)} judges under another name than results.json: another split or protocol than the run's "
-                     "own")
+    raise ValueError("its evaluation judges under another name than results.json: another split or protocol than the run's own")
   results = json.loads(found.read_text(encoding="utf-8"))
   results["flags"] = [flag for flag in results["flags"] if not flag.startswith(MACHINE)]
   kept = results | {"cell": cell.name, "cell_seconds": _spent(cell), **curves.read(cell.run_dir)}
@@ -191,6 +190,8 @@ def last_line(path: pathlib.Path) -> str:
 
 def stop(running: Sequence[Running]) -> None:
   """Ends all children: a training finishes and saves the step that it is in; a second Ctrl-C ends them at once."""
+  if running:
+    print(f"\nreproduce: stopping; {len(running)} cells at work save their step first, Ctrl-C once more ends them at once", file=sys.stderr)
   for one in running:
     with contextlib.suppress(ProcessLookupError):
       one.process.send_signal(signal.SIGTERM)

@@ -118,22 +118,39 @@ def test_an_evaluation_under_another_name_is_a_failed_cell(straw, go, capsys):
   assert "than the run's own" in capsys.readouterr().out
 
 
-def test_a_stop_ends_the_children_cleanly_and_says_what_goes_on(straw, go, tmp_path, capsys):
-  (straw / "long").write_text("")
-  cells = tmp_path / "runs" / "cells" / "twin"
-
+def stop_when_begun(cells) -> None:
+  """Stops this program as soon as two cells are at work."""
   def stop():
     end = time.monotonic() + 30
     while len(list(cells.glob("*/begun"))) < 2 and time.monotonic() < end:
       time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)
   threading.Thread(target=stop).start()
+
+
+def test_a_stop_ends_the_children_cleanly_and_says_what_goes_on(straw, go, tmp_path, capsys):
+  (straw / "long").write_text("")
+  cells = tmp_path / "runs" / "cells" / "twin"
+  stop_when_begun(cells)
   assert go() == reproduce.STOPPED
   assert len(list(cells.glob("*/saved"))) == 2, "a child was not told, or not waited for"
   told = capsys.readouterr()
   assert "the same command goes on" in told.err and "0 of 6 cells are finished" in told.out
   (straw / "long").unlink()
   assert go() == 0
+
+
+def test_a_child_that_does_not_listen_is_ended_all_the_same(straw, go, tmp_path, monkeypatch):
+  for name in ("long", "stubborn"):
+    (straw / name).write_text("")
+  monkeypatch.setattr(reproduce_run, "PATIENCE", 0.1)
+  cells = tmp_path / "runs" / "cells" / "twin"
+  stop_when_begun(cells)
+  assert go() == reproduce.STOPPED
+  for log in cells.glob("*/log.txt"):  # a child that lived would hold it
+    with open(log) as file:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  assert len(list(cells.glob("*/begun"))) == 2 and not list(cells.glob("*/saved"))
 
 
 def test_two_processes_never_work_in_one_run_folder(straw, go, tmp_path, capsys):

@@ -1,8 +1,8 @@
 """Programs of straw in place of train and evaluate: real processes that leave behind what a comparison looks for, within milliseconds.
 
 `python straw_programs.py train|evaluate --flag=value ...`. STRAW in the environment names a folder: a file there called `fail` lists
-methods whose training fails, `elsewhere` makes evaluations go by another name, `long` makes trainings last until they are told to stop,
-and `started` gets a line for each program.
+methods whose training fails, `elsewhere` makes evaluations go by another name, `long` makes trainings last until they are told to stop
+(`stubborn`: though they are told), and `started` gets a line for each program.
 """
 
 import json
@@ -42,7 +42,7 @@ def main() -> int:
     def leave(*_):
       (run_dir / "saved").write_text("")
       sys.exit(75)
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if (straw / "stubborn").exists() else leave)
     (run_dir / "begun").write_text("")
     time.sleep(60)
   if (straw / "fail").exists() and method in (straw / "fail").read_text().split():

@@ -21,7 +21,7 @@ class Table:
   """A table, or the data behind a figure, of a paper."""
   title: str
   source: str  # as in paper_figures.csv
-  number: str | None  # the same; None: the paper shows curves alone, and prints no number
+  number: str | None  # the same; None: a figure, whose numbers are not at hand
   protocol: str
   benchmarks: tuple[str, ...]
   rows: tuple[Row, ...]

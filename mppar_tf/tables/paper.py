@@ -11,7 +11,7 @@ FILE = pathlib.Path(__file__).with_name("paper_figures.csv")
 COLUMNS = ("source", "table", "benchmark", "method", "metric", "value")
 WORDS = {"action_top1": "action {}", "privacy_cmap": "cMAP {}", "identity_accuracy": "identity {}", "training_days": "{} days",
          "inference_ms": "{} ms"}  # percent, days, milliseconds; in this order
-NOT_IN_PAPER, NOT_PRINTED = "not in the paper", "not printed"
+NOT_IN_PAPER, NOT_PRINTED, UNAVAILABLE = "not in the paper", "not printed", "unavailable"
 Figures = Mapping[str, Mapping[str, Mapping[str, str]]]  # benchmark -> method, or METHOD/ATTACKER -> metric -> value as printed
 
 
@@ -36,7 +36,7 @@ def shown(table: Table, benchmark: str) -> list[str]:
 def told(table: Table, row: Row, benchmark: str) -> str:
   """One row's figures on one of the paper's benchmarks, in words; of several attackers the largest is the leak."""
   if table.number is None:
-    return NOT_PRINTED
+    return UNAVAILABLE
   if row.paper is None:
     return NOT_IN_PAPER
   of_row = {name: metrics for name, metrics in figures(table.source, table.number)[benchmark].items() if name.split("/")[0] == row.paper}
