@@ -11,10 +11,16 @@ RAW = "raw frames"
 REFERENCE = "basic_equal_data"  # it sees as much data per anonymizer update as mppar: what is left is the meta step's own gain
 
 
+HEADS = {"action_top1": "action top-1 ↑", "privacy_cmap_known": "known cMAP ↓", "privacy_cmap_novel": "novel cMAP ↓",
+         "identity_accuracy": "identity accuracy ↓", "update_seconds": "seconds an update ↓", "game_minutes": "minutes of the game ↓",
+         "clip_milliseconds": "inference, ms a clip ↓"}
+JUDGED = ("action_top1", "privacy_cmap_known", "privacy_cmap_novel", "identity_accuracy")
+MISSING = "-"
+
+
 def figures(results: Sequence[Mapping[str, Any]]) -> list[str]:
   """Names of the figures that count in these results."""
-  names = ("action_top1", "privacy_cmap_known", "privacy_cmap_novel", "identity_accuracy")
-  return [name for name in names if any(r.get(name) is not None for r in results)]
+  return [name for name in JUDGED if any(r.get(name) is not None for r in results)]
 
 
 def by_method(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
@@ -32,8 +38,10 @@ def _raw_level(result: Mapping[str, Any]) -> dict[str, Any]:
   return {"action_top1": raw["action_top1"], **cmaps, "identity_accuracy": raw["privacy"]["identity_accuracy"]}
 
 
-def spread(values: Sequence[float]) -> str:
-  """Mean and sample standard deviation; a single value says so by having none."""
+def spread(values: Sequence[float | None]) -> str:
+  """Mean and sample standard deviation; a single value says so by having none. A mean over fewer than promised is none."""
+  if not values or any(value is None for value in values):
+    return MISSING
   values = np.asarray(values, float)
   return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}" if len(values) > 1 else f"{values.mean():.3f}"
 
@@ -43,35 +51,48 @@ def paired_difference(ours: Mapping[int, float], reference: Mapping[int, float])
   seeds = sorted(set(ours) & set(reference))
   gaps = np.array([ours[s] - reference[s] for s in seeds])
   if len(gaps) < 2:
-    return "n/a (one seed)"
+    return "n/a (one seed)" if len(gaps) else MISSING
   half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
   return f"{gaps.mean():+.3f} [{gaps.mean() - half:+.3f}, {gaps.mean() + half:+.3f}]"
 
 
-def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> str:
+def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = (), *, columns: Sequence[str] = (),
+          seeds: Mapping[str, int] | None = None, beside: Mapping[str, Mapping[str, str]] | None = None) -> str:
   """Markdown: one row a method, chance in the last row; then differences to REFERENCE where it is there.
 
   Args:
-    results: contents of results.json files of one benchmark and protocol.
-    order: methods in the order of rows.
+    results: contents of results.json files of one benchmark and protocol; what each calls its method is its row.
+    order: methods in the order of rows; one without results shows that.
+    columns: keys of HEADS; those of `figures` where there are none.
+    seeds: method -> results promised; a row with fewer says so. Empty: as many as there are.
+    beside: heads of more columns -> method -> text.
   """
-  methods = by_method(results)
+  methods, seeds, beside = by_method(results), seeds or {}, beside or {}
   order = [RAW, *order]
-  names = [m for m in order if m in methods] + sorted(set(methods) - set(order))
-  columns = figures(results)
-  head = {"action_top1": "action top-1 ↑", "privacy_cmap_known": "known cMAP ↓", "privacy_cmap_novel": "novel cMAP ↓",
-          "identity_accuracy": "identity accuracy ↓"}
-  lines = ["| method | " + " | ".join(head[c] for c in columns) + " | seeds |", "|---" * (len(columns) + 2) + "|"]
+  names = [*order, *sorted(set(methods) - set(order))] if seeds else [m for m in order if m in methods] + sorted(set(methods) - set(order))
+  columns = list(columns) or figures(results) or ["action_top1"]
+  lines = [_line(["method", *(HEADS[c] for c in columns), "seeds", *beside]), "|---" * (len(columns) + 2 + len(beside)) + "|"]
   for name in names:
-    cells = [spread([r[c] for r in methods[name].values()]) for c in columns]
-    lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(methods[name])} |")
-  lines.append("| chance | " + " | ".join(f"{results[0]['chance'][c]:.3f}" for c in columns) + " | |")
+    found = methods.get(name, {})
+    count = f"{len(found)} of {seeds[name]}" if len(found) < seeds.get(name, 0) else str(len(found))
+    more = [texts.get(name, "") for texts in beside.values()]
+    lines.append(_line([name, *(spread([r.get(c) for r in found.values()]) for c in columns), count, *more]))
+  chance = results[0]["chance"] if results else {}
+  told = [f"{chance[c]:.3f}" if c in chance else MISSING for c in columns]
+  lines.append(_line(["chance", *told, "", *("" for _ in beside)]))
   if REFERENCE in methods and len(methods) > 1:
     lines += ["", f"Difference to {REFERENCE}, paired by seed, mean [95 % confidence interval]:", "",
-              "| method | " + " | ".join(head[c] for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    by_seed = lambda method, column: {seed: result[column] for seed, result in methods[method].items()}
+              _line(["method", *(HEADS[c] for c in columns)]), "|---" * (len(columns) + 1) + "|"]
     for name in names:
       if name != REFERENCE:
-        gaps = [paired_difference(by_seed(name, c), by_seed(REFERENCE, c)) for c in columns]
-        lines.append(f"| {name} | " + " | ".join(gaps) + " |")
+        gaps = [paired_difference(_by_seed(methods, name, c), _by_seed(methods, REFERENCE, c)) for c in columns]
+        lines.append(_line([name, *gaps]))
   return "\n".join(lines)
+
+
+def _by_seed(methods: Mapping[str, Mapping[int, Mapping[str, Any]]], method: str, column: str) -> dict[int, float]:
+  return {seed: result[column] for seed, result in methods.get(method, {}).items() if result.get(column) is not None}
+
+
+def _line(cells: Sequence[str]) -> str:
+  return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"

@@ -25,6 +25,7 @@ ATTACKERS = table_keys("mppar_tf.models.attackers", "ATTACKERS")
 BENCHMARKS = table_keys("mppar_tf.protocols.benchmarks", "BENCHMARKS")
 PROTOCOLS = table_keys("mppar_tf.protocols", "PROTOCOLS")
 METHODS = table_keys("mppar_tf.methods", "METHODS")
+TABLES = table_keys("mppar_tf.tables", "TABLES")
 SIZES = ("tiny", "small", "paper")
 BENCH_PARTS = ("updates_small", "updates_paper", "profile_paper", "precision_paper", "training_small", "trainings_paper", "input",
                "building")
@@ -68,10 +69,15 @@ STRATEGIES = ("mirrored", "multi_worker")
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions(StorageOptions, SeedOptions, MachineOptions):
+class BenchmarkOptions:
+  """On what."""
+  benchmark: str = option("twin", "Datasets and attributes.", choices=BENCHMARKS)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(StorageOptions, SeedOptions, MachineOptions, BenchmarkOptions):
   """What is run, on what, and where its results go."""
   run_dir: str | None = option(None, "Folder of this run: flags.txt, checkpoints/, TensorBoard events, results.json.")
-  benchmark: str = option("twin", "Datasets and attributes.", choices=BENCHMARKS)
   clips_records: str | None = option(None, "Dataset folder of the action clips below --data_dir, in place of the benchmark's.")
   private_records: str | None = option(None, "Dataset folder that carries the privacy labels, in place of the benchmark's.")
   known_attributes: tuple[str, ...] = option(
@@ -286,18 +292,25 @@ class CameraOptions(SourceOptions, OverwriteOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class ReproduceOptions:
-  """Which comparison is run."""
-  study: str = option("twin_protocol_a", "Name of the comparison: a folder below --cells_dir and --results_dir.")
-  config: str = option("protocol_a.flags", "Flagfile of every cell's training.")
-  evaluation: str | None = option(None, "Flagfile of every cell's evaluation; none: the full budget.")
-  methods: tuple[str, ...] = option(("strong_blur", "basic", "basic_equal_data", "mppar"), "Methods, one row each.", choices=METHODS)
-  seeds: int = option(3, "Seeds of each method.", low=1)
+class ReproduceOptions(BenchmarkOptions):
+  """Which table or comparison is run, and how."""
+  table: str | None = option(None, "A paper's table or figure, on --benchmark; none: a comparison of one's own, by --study, --config and "
+                                   "--methods.", choices=TABLES)
+  study: str = option("twin_protocol_a", "Name of one's own comparison: a folder below --cells_dir and --results_dir.")
+  config: str = option("protocol_a.flags", "Flagfile of every cell's training in one's own comparison.")
+  evaluation: str | None = option(None, "Flagfile of every cell's evaluation; none: the benchmark's with --table, else the full budget.")
+  methods: tuple[str, ...] = option(("strong_blur", "basic", "basic_equal_data", "mppar"), "Methods of one's own comparison, one row each.",
+                                    choices=METHODS)
+  seeds: int = option(3, "Seeds of each row.", low=1)
   first_seed: int = option(0, "The first of them.", low=0)
-  jobs: int = option(1, "Cells at a time; each wants a core and one to two GB.", low=1)
-  cell_threads: int = option(1, "Threads of each cell.", low=1)
+  dry_run: bool = option(False, "List the cells, which are done, and how long the others will take; run and write nothing.")
+  jobs: int = option(0, "Cells at a time; 0: as many as cores and free memory allow, one where there are GPUs.", low=0)
+  cell_threads: int = option(1, "Threads of each cell; 0: one for each core.", low=0)
+  nice: int = option(0, "Lowers the priority of cells: 19 gives way to everything else.", low=0, high=19)
   cells_dir: str = option("runs", "Where runs go.")
-  results_dir: str = option("results", "Where results and the table go.")
+  results_dir: str = option("results", "Where results and tables go.")
+  page: str | None = option(None, "Markdown page whose part between a table's markers is written anew, appended where there is none; none: "
+                                  "RESULTS.md, beside a --results_dir called results, else inside of it.")
 
 
 @dataclasses.dataclass(frozen=True)

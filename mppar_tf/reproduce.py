@@ -1,152 +1,148 @@
-"""Runs a comparison of methods over seeds and writes its table: every cell is one resumable run, finished cells are never run again.
+"""Regenerates the papers' tables and figures, or runs a comparison of one's own: methods over seeds, resumable, beside the papers' numbers.
 
+  python -m mppar_tf.reproduce --table=1 --benchmark=twin --seeds=5
+  python -m mppar_tf.reproduce --table=1 --benchmark=twin --seeds=5 --dry_run       what is done, what is not, how long
   python -m mppar_tf.reproduce --flagfile=reproduce_twin.flags
   python -m mppar_tf.reproduce --study=my_study --config=protocol_a.flags --methods=raw,basic,mppar --seeds=3
 
-A cell is one method with one seed: `mppar_tf.train`, then `mppar_tf.evaluate`, each in a process of its own with its log in the cell's
-folder. Learned methods of one seed start from one shared initialisation (stages 1 to 3), which the first of them computes. A failing cell
-is reported and does not stop the others. Results are JSON, one file per cell, below --results_dir; the table with mean, spread and n, and
-each method's difference to `basic_equal_data` paired by seed, is printed and written beside them, with the trade-off plot.
+Tables are MPPAR's 1 to 4 (protocols A to D), 5 (with Figure 3), supp1 to supp4 and supp_figure1; vita; pilot1 to pilot4. A cell is one row
+with one seed: `mppar_tf.train`, then `mppar_tf.evaluate`, each in a process of its own with its log in the cell's folder. It is named by a
+digest of the flags that decide its result, so that the same cell in two tables is run once and a changed recipe is another one; a finished
+cell is never run again. Learned methods of one seed start from one shared initialisation (stages 1 to 3), which the first of them computes.
+A failing cell is reported at once and stops none of the others. Results are JSON, one file per cell, below --results_dir; the table with
+mean, spread and n, the paper's numbers, each method's difference to `basic_equal_data` paired by seed, and plots stand below tables/ there
+and, between markers, on the page of results; text outside of the markers stays as it is. Without --table it is a comparison of one's own.
 
-Exit codes: 0 all cells done; 1 a cell failed (named); 2 bad input.
+Exit codes: 0 all cells done; 1 a cell failed (named); 2 bad input; 75 stopped by Ctrl-C or SIGTERM: the same command goes on.
 """
 
-import concurrent.futures
-import dataclasses
+import contextlib
 import json
-import os
 import pathlib
-import subprocess
+import shlex
+import signal
 import sys
-import time
+from typing import Any
 
 import tqdm
 
-from mppar_tf import comparison, flagfiles, options
+from mppar_tf import flagfiles, options, reproduce_page, reproduce_plan, reproduce_run
 from mppar_tf.progress import progress_bar
 
-FAILED = 1
-MACHINE = ("--run_dir=", "--data_dir=", "--init_from=", "--raw_levels_dir=", "--compare=", "--recognizer_weights=")
+FAILED, STOPPED = 1, 75
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-  """One run: a method, a seed, and its folders."""
-  method: str
-  seed: int
-  run_dir: pathlib.Path
-  result: pathlib.Path
-  init_from: pathlib.Path | None
-
-
-def main() -> int:
-  return flagfiles.main(lambda: run(flagfiles.read(options.ReproduceOptions), flagfiles.read(options.StorageOptions)),
-                        (options.ReproduceOptions, options.StorageOptions), __doc__)
+def main(arguments=None) -> int:
+  """Reads the flags, then hands everything to `run`."""
+  for number in (signal.SIGTERM, signal.SIGHUP):  # nohup has the latter ignored: so it stays
+    if signal.getsignal(number) == signal.SIG_DFL:
+      signal.signal(number, signal.default_int_handler)
+  try:
+    return flagfiles.main(lambda: run(flagfiles.read(options.ReproduceOptions), flagfiles.read(options.StorageOptions)),
+                          (options.ReproduceOptions, options.StorageOptions), __doc__, arguments=arguments)
+  except KeyboardInterrupt:
+    print("reproduce: stopped; the same command goes on: finished cells are kept, begun ones resume from their last checkpoint",
+          file=sys.stderr)
+    return STOPPED
 
 
 def run(chosen, storage) -> int:
   """Runs what is missing, then writes the table; returns an exit code."""
-  config = flagfiles.locate(chosen.config)
-  cells = plan(chosen)
-  todo = [cell for cell in cells if not cell.result.exists()]
-  print(f"{len(cells)} cells, {len(cells) - len(todo)} done, {len(todo)} to run; logs in {pathlib.Path(chosen.cells_dir) / chosen.study}")
+  plan = plan_of(chosen)
+  results = [found for cell in plan.cells if (found := reproduce_plan.read(cell))]
+  known = reproduce_run.seconds_of([*results, *others(plan)])
+  todo = [cell for cell in plan.cells if not cell.done]
+  jobs = reproduce_run.jobs(chosen.jobs, chosen.cell_threads, [cell.size for cell in todo])
+  print(f"{len(plan.cells)} cells, {len(plan.cells) - len(todo)} done, {len(todo)} to run, {jobs} at a time: "
+        f"{left(reproduce_run.minutes(todo, {}, known, jobs))}")
+  if chosen.dry_run:
+    print(reproduce_page.listing(plan, known))
+    return 0
   failed = {}
-  for cell in todo:  # before the first starts: a cell that waits must not take an earlier attempt's failure for its maker's
-    (cell.run_dir / "failed.txt").unlink(missing_ok=True)
-  with concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool, progress_bar(total=len(todo), unit="cell", desc=chosen.study) as bar:
-    waiting = {}
-    ready = [cell for cell in todo if cell.init_from is None]
-    behind = [cell for cell in todo if cell.init_from is not None]
-    # Cells that share an initialisation wait for it, not for the whole run that makes it: it is done when its folder is there.
-    for cell in ready + sorted(behind, key=lambda c: c.seed):
-      waiting[pool.submit(run_cell, cell, config, chosen, storage)] = cell
-    for future in concurrent.futures.as_completed(waiting):
-      cell, reason = waiting[future], future.result()
-      if reason:
-        failed[cell] = reason
-        tqdm.tqdm.write(f"failed: {cell.method} seed {cell.seed}: {reason}")
-      bar.update()
-  write_table(chosen, cells)
+  if todo:
+    prepare(todo, storage.data_dir)
+  try:
+    if todo:
+      failed = run_all(todo, reproduce_run.Manner(jobs, chosen.cell_threads, chosen.nice, storage.data_dir), results, known)
+  finally:  # also of a comparison that was stopped: what is finished is shown
+    print(write(chosen, plan))
   if failed:
-    names = ", ".join(f"{c.method} seed {c.seed}" for c in failed)
-    print(f"reproduce: {len(failed)} of {len(cells)} cells failed: {names}; the same command tries them again", file=sys.stderr)
+    print(f"reproduce: {len(failed)} of {len(plan.cells)} cells failed: {', '.join(cell.told for cell in failed)}; the same command tries "
+          "them again", file=sys.stderr)
     return FAILED
   return 0
 
 
-def plan(chosen) -> list[Cell]:
-  """All cells, those first whose initialisation others wait for."""
-  base, results = pathlib.Path(chosen.cells_dir) / chosen.study, pathlib.Path(chosen.results_dir) / chosen.study
-  from mppar_tf import methods
-  learned = [m for m in chosen.methods if m not in (*methods.WITHOUT_LEARNING, *methods.OWN_INITIALISATION)]
-  cells = []
-  for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
-    for method in chosen.methods:
-      shared = base / f"{learned[0]}_seed{seed}" if method in learned[1:] else None
-      cells.append(Cell(method, seed, base / f"{method}_seed{seed}", results / f"{method}_seed{seed}.json", shared))
-  return cells
+def plan_of(chosen) -> reproduce_plan.Plan:
+  """The cells of a table or of one's own comparison. Raises OptionError."""
+  seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+  places = pathlib.Path(chosen.cells_dir), pathlib.Path(chosen.results_dir)
+  if chosen.table:
+    return reproduce_plan.of_table(chosen.table, chosen.benchmark, seeds, chosen.evaluation, *places)
+  return reproduce_plan.of_study(chosen.study, chosen.config, chosen.methods, seeds, chosen.evaluation, *places)
 
 
-def run_cell(cell: Cell, config: str, chosen, storage) -> str:
-  """Trains and judges one cell; returns "" or the reason why it failed."""
-  initialisation = cell.init_from / "checkpoints" / "initialised" / "state.json" if cell.init_from else None
-  while initialisation and not initialisation.exists() and not maker_is_done(cell):
-    if (cell.init_from / "failed.txt").exists():
-      return f"its initialisation failed ({cell.init_from / 'failed.txt'})"
-    time.sleep(2.0)
-  cell.run_dir.mkdir(parents=True, exist_ok=True)
-  place = [f"--run_dir={cell.run_dir}", f"--data_dir={storage.data_dir}", f"--threads={chosen.cell_threads}"]
-  training = [f"--flagfile={config}", f"--method={cell.method}", f"--seed={cell.seed}", *place]
-  # Without the maker's run folder (a clone holds its result alone) the cell computes the same initialisation by itself.
-  init = [f"--init_from={cell.init_from}"] if initialisation and initialisation.exists() else []
-  for program, arguments in (("mppar_tf.train", training + init), ("mppar_tf.evaluate", place + _evaluation_flags(chosen))):
-    with open(cell.run_dir / "log.txt", "a", encoding="utf-8") as log:
-      code = subprocess.run([sys.executable, "-m", program, *arguments], stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    if code:
-      reason = f"{program} ended with exit code {code}: {_last_line(cell.run_dir / 'log.txt')}"
-      (cell.run_dir / "failed.txt").write_text(reason + "\n", encoding="utf-8")
-      return reason
-  if not (cell.run_dir / "results.json").exists():
-    return f"{chosen.evaluation} judges under another name than results.json: another split or protocol than the run's own"
-  cell.result.parent.mkdir(parents=True, exist_ok=True)
-  part = cell.result.with_suffix(".part")
-  results = json.loads((cell.run_dir / "results.json").read_text(encoding="utf-8"))
-  part.write_text(json.dumps(published(results), indent=1) + "\n", encoding="utf-8")
-  os.replace(part, cell.result)
-  return ""
+def others(plan: reproduce_plan.Plan) -> list[dict[str, Any]]:
+  """Results of other cells of the same kind, which tell how long one takes."""
+  own = {cell.result for cell in plan.cells}
+  paths = {path for folder in {path.parent for path in own} for path in folder.glob("*.json")} - own
+  found = []
+  for path in sorted(paths):
+    with contextlib.suppress(ValueError):  # no results file, so it tells nothing
+      found.append(json.loads(path.read_text(encoding="utf-8")))
+  return [one for one in found if isinstance(one, dict) and "method" in one]
 
 
-def maker_is_done(cell: Cell) -> bool:
-  """Whether the cell whose initialisation this one would share has its result, so that nobody computes that initialisation any more."""
-  return cell.result.with_name(f"{cell.init_from.name}.json").exists()
+def prepare(todo, data_dir: str) -> None:
+  """Records, before cells start side by side: the embedded benchmark's are built, others must be there. Raises OptionError."""
+  from mppar_tf import train
+  from mppar_tf.data import records
+  from mppar_tf.protocols.benchmarks import BENCHMARKS
+  for run_options in dict.fromkeys(reproduce_plan.parsed(
+      [*cell.flags, f"--data_dir={data_dir}", "--seed=0", "--method=mppar"], train.PROGRAM_OPTIONS, cell.told)[0] for cell in todo):
+    try:
+      train.ensure_records(run_options)
+    except records.RecordsError as error:
+      raise options.OptionError(str(error)) from error
+    benchmark = BENCHMARKS[run_options.benchmark]
+    wanted = {run_options.clips_records or benchmark.clips, run_options.private_records or benchmark.private, benchmark.test} - {""}
+    missing = [name for name in sorted(wanted) if "://" not in data_dir and not (pathlib.Path(data_dir) / name / "manifest.json").exists()]
+    if missing:  # once, and not by every cell
+      raise options.OptionError("; ".join(f"{data_dir}/{name}: no records; built by: {benchmark.builder(name)} --data_dir={data_dir}"
+                                          for name in missing))
 
 
-def published(results: dict) -> dict:
-  """Results without the folders of the machine that they were made on."""
-  return {**results, "flags": [flag for flag in results["flags"] if not flag.startswith(MACHINE)]}
+def run_all(todo, manner, results, known) -> dict:
+  """Runs cells behind one progress bar; returns those that failed, with reasons."""
+  results = list(results)
+  with progress_bar(total=len(todo), unit="cell", desc="cells") as bar:
+    def ended(cell, reason, waiting, ages):
+      nonlocal known
+      if not reason:
+        results.append(reproduce_plan.read(cell))
+        known = {**known, **reproduce_run.seconds_of(results)}
+      bar.update()
+      rest = left(reproduce_run.minutes(waiting, ages, known, manner.jobs))
+      bar.set_postfix_str(rest)
+      tqdm.tqdm.write(f"{'failed' if reason else 'done'}: {cell.told}{f': {reason}' if reason else ''} ({bar.n} of {len(todo)}, {rest})")
+    return reproduce_run.run(todo, manner, ended)
 
 
-def _evaluation_flags(chosen) -> list[str]:
-  return [f"--flagfile={flagfiles.locate(chosen.evaluation)}"] if chosen.evaluation else []
+def left(minutes: float | None) -> str:
+  return "no finished cell tells how long" if minutes is None else f"about {minutes:.0f} min left"
 
 
-def _last_line(path: pathlib.Path) -> str:
-  lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-  return lines[-1][:300] if lines else "no output"
-
-
-def write_table(chosen, cells: list[Cell]) -> None:
-  """The comparison of all cells that have a result, as Markdown, on the screen and beside the results."""
-  found = [json.loads(cell.result.read_text(encoding="utf-8")) for cell in cells if cell.result.exists()]
-  if not found:
-    return
-  text = comparison.table(found, order=list(chosen.methods))
-  from mppar_tf.evaluation import report
-  folder = pathlib.Path(chosen.results_dir) / chosen.study
-  (folder / "table.md").write_text(text + "\n", encoding="utf-8")
-  report.trade_off(folder / "trade_off.png", found)
-  print(text)
-  print(f"written: {folder}/table.md, trade_off.png")
+def write(chosen, plan) -> str:
+  """Table, plots and, of a paper's table, its part of the page; returns what is shown."""
+  results = pathlib.Path(chosen.results_dir)
+  if not chosen.table:
+    return f"{reproduce_page.write_study(plan, results / chosen.study)}\nwritten: {results / chosen.study}/table.md, trade_off.png"
+  page = pathlib.Path(chosen.page) if chosen.page else (results.parent if results.name == "results" else results) / "RESULTS.md"
+  command = ["python", "-m", "mppar_tf.reproduce", f"--table={chosen.table}", f"--benchmark={chosen.benchmark}", f"--seeds={chosen.seeds}",
+             *([f"--first_seed={chosen.first_seed}"] if chosen.first_seed else []),
+             *([f"--evaluation={chosen.evaluation}"] if chosen.evaluation else [])]
+  text = reproduce_page.write_table(chosen.table, chosen.benchmark, shlex.join(command), plan, results, page)
+  return f"{text}\nwritten: {results}/tables/{chosen.table}_{chosen.benchmark}.md, {page}"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What defines each compared method: SPAct's budget over two views, BDQ's sixteen numbers, downsampling, and blur's two strengths."""
 
+import pathlib
 import types
 
 import fixtures_core as core
@@ -8,10 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mppar_tf import experiment, exporting, learning_rates, methods, objectives, reproduce, validation
+from mppar_tf import experiment, exporting, learning_rates, methods, objectives, reproduce_plan, validation
 from mppar_tf.methods import bdq, downsample, spact, steps
 from mppar_tf.methods.contract import MethodError, Networks
-from mppar_tf.options import ReproduceOptions
 
 RNG = np.random.default_rng(11)
 CLIPS = RNG.random([3, 4, 8, 10, 3])
@@ -337,6 +337,6 @@ def test_without_attackers_no_checkpoint_is_called_the_best(monkeypatch, name, s
 
 def test_methods_of_another_kind_share_no_initialisation():
   names = tuple(methods.METHODS)
-  cells = reproduce.plan(ReproduceOptions(methods=names, seeds=1))
-  waiting = {cell.method: cell.init_from.name for cell in cells if cell.init_from}
-  assert waiting == dict.fromkeys(("basic_equal_data", "mppar", "grl", "entropy", "k_beam"), "basic_seed0")
+  cells = reproduce_plan.of_study("s", "protocol_a.flags", names, [0], None, pathlib.Path("runs"), pathlib.Path("results")).cells
+  shared = {cell.method: cell.group for cell in cells if cell.group}
+  assert set(shared) == {"basic", "basic_equal_data", "mppar", "grl", "entropy", "k_beam"} and len(set(shared.values())) == 1

@@ -43,5 +43,16 @@ def test_where_only_known_attributes_are_judged_no_novel_figure_is_shown():
   assert found[2:] == [[comparison.RAW, "0.900", "0.950", "1"], ["mppar", "0.800", "0.600", "1"], ["chance", "0.100", "0.400", ""]]
 
 
+def test_a_row_with_fewer_results_than_promised_says_so_and_has_no_mean_over_fewer_figures():
+  results = [result("mppar", 0, 0.8, 0.6), result("basic_equal_data", 0, 0.8, 0.5), result("basic_equal_data", 1, 0.8, 0.5)]
+  del results[2]["privacy_cmap_novel"]
+  found = rows(comparison.table(results, ["spact", "mppar", "basic_equal_data"], seeds={"spact": 2, "mppar": 2, "basic_equal_data": 2},
+                                beside={"paper": {"mppar": "action 67.0"}}))
+  assert found[0][-2:] == ["seeds", "paper"]
+  assert found[3:6] == [["spact", "-", "-", "0 of 2", ""], ["mppar", "0.800", "0.600", "1 of 2", "action 67.0"],
+                        ["basic_equal_data", "0.800 ± 0.000", "-", "2", ""]]
+  assert found[-2:] == [["spact", "-", "-"], ["mppar", "n/a (one seed)", "n/a (one seed)"]]
+
+
 def test_no_method_bears_the_name_of_the_level_on_raw_frames():
   assert comparison.RAW not in methods.METHODS

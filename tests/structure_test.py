@@ -60,6 +60,8 @@ MAY_IMPORT = {
     "on_camera": {"display_matrix"},
     "exporting": {"conversion", "on_camera", "types"},
     "comparison": {"evaluation"},
+    "curves": set(),
+    "tables": {"data.vocabularies"},
     "side_by_side": set(),
 }
 TOOLS_MAY_IMPORT = {"", "display_matrix", "data.parsing", "data.schema", "data.records", "data.vocabularies"}  # of mppar_tf

@@ -17,7 +17,7 @@ IDENTITY = "at factor 1 it is the identity: there is nothing to export, and a ca
 
 
 def build(networks: Networks, settings: Any, *, factor: int) -> Method:
-  """The method at a factor of 2, 4, 8, 16, or 1: frames as they are, the first row of a table of factors."""
+  """The method at a factor; at 1 frames stay as they are, the first row of a table of factors."""
   if factor == 1:
     return fixed.assemble(networks, settings, None, IDENTITY)
   return fixed.assemble(networks, settings, down_and_up(factor))
@@ -53,4 +53,5 @@ class DownAndUp(keras.layers.Layer):
     return {**super().get_config(), "factor": self.factor}
 
 
-BUILDERS = {f"downsample_{factor}": functools.partial(build, factor=factor) for factor in (1, 2, 4, 8, 16)}
+FACTORS = (1, 2, 3, 4, 6, 8, 14, 16, 28, 56)  # those of the pilot study's table
+BUILDERS = {f"downsample_{factor}": functools.partial(build, factor=factor) for factor in FACTORS}

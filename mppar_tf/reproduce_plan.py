@@ -1,0 +1,202 @@
+"""Which cells a comparison consists of: one run each, named by a digest of the flags that decide its result.
+
+Two rows, of one table or of two, whose flags come to the same are one cell; a changed recipe is another one. What decides nothing (where
+data lies, threads, what is logged) is not in the digest. Nor is a value that is the option's default, so that a new option changes no name.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any, Iterable, Mapping, Sequence
+
+from absl import flags
+
+from mppar_tf import evaluate, flagfiles, train
+from mppar_tf.flagfiles import OptionError
+
+# They decide nothing of a result, but for rounding.
+MACHINE = ("run_dir", "data_dir", "init_from", "threads", "deterministic", "virtual_devices", "strategy", "log_every", "keep_checkpoints",
+           "checkpoint_every", "checkpoint_steps", "raw_levels_dir", "compare", "sheet_frames", "evaluation_batch")
+JUDGING = evaluate.PROGRAM_OPTIONS[:1]  # how it is judged; all else belongs to the run
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One run: a method with its flags, a seed, and its folders."""
+  name: str
+  method: str
+  seed: int
+  flags: tuple[str, ...]  # of mppar_tf.train, without those of the machine; no flagfile, which could be edited before the cell starts
+  evaluation: tuple[str, ...]  # of mppar_tf.evaluate
+  settings: tuple[str, ...]  # every flag of both that decides the result, its value written out; the seed among them
+  group: str | None  # cells of one group can share an initialisation; None: neither takes nor gives one
+  size: str  # the largest preset of its networks
+  run_dir: pathlib.Path
+  result: pathlib.Path
+
+  @property
+  def done(self) -> bool:
+    return self.result.exists()
+
+  @property
+  def told(self) -> str:
+    return f"{self.name} seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """The cells of a comparison, row by row."""
+  rows: Mapping[str, tuple[Cell, ...]]  # label -> one cell a seed; none where it cannot be played
+
+  @property
+  def cells(self) -> list[Cell]:
+    """Every cell once."""
+    return list(dict.fromkeys(cell for cells in self.rows.values() for cell in cells))
+
+
+def of_table(name: str, benchmark: str, seeds: Iterable[int], evaluation: str | None, runs: pathlib.Path, results: pathlib.Path) -> Plan:
+  """The plan of one of the papers' tables.
+
+  Args:
+    evaluation: flagfile of every cell's evaluation in place of the benchmark's.
+    runs, results: folders of all cells' runs and results.
+  Raises:
+    OptionError: the table is not for this benchmark, or there is no flagfile for it.
+  """
+  from mppar_tf.tables import TABLES, recipes
+  table = TABLES[name]
+  if benchmark not in table.benchmarks:
+    others = ", ".join(other for other, one in TABLES.items() if benchmark in one.benchmarks) or "none"
+    raise OptionError(f"--table={name} is not for --benchmark={benchmark}, but for {', '.join(table.benchmarks)}; tables for {benchmark}: "
+                      f"{others}")
+  training = training_flagfile(table.protocol, benchmark)
+  judging = evaluation or recipes.EVALUATION[benchmark]
+  rows = {row.label: () if row.flags is None else (*training, *table.on.get(benchmark, ()), *row.flags, *row.on.get(benchmark, ()))
+          for row in table.rows}
+  return plan(rows, judging, tuple(seeds), lambda chosen, key, seed: f"{chosen[0].protocol}_{chosen[0].method}-{key}",
+              runs / "cells" / benchmark, results / "cells" / benchmark)
+
+
+def training_flagfile(protocol: str, benchmark: str) -> tuple[str, ...]:
+  """The flag that names it. Raises OptionError that lists the benchmarks of the protocol."""
+  from mppar_tf.tables import recipes
+  if (protocol, benchmark) not in recipes.TRAINING:
+    known = ", ".join(of for what, of in recipes.TRAINING if what == protocol) or "none"
+    raise OptionError(f"no flagfile trains protocol {protocol} on {benchmark}; there are those for {known}")
+  return (f"--flagfile={recipes.TRAINING[protocol, benchmark]}",)
+
+
+def of_study(study: str, config: str, methods: Sequence[str], seeds: Iterable[int], evaluation: str | None, runs: pathlib.Path,
+             results: pathlib.Path) -> Plan:
+  """The plan of one's own comparison: methods under one flagfile, cells named after their methods, in folders of the study."""
+  rows = {method: (f"--flagfile={config}", f"--method={method}") for method in methods}
+  return plan(rows, evaluation, tuple(seeds), lambda chosen, key, seed: chosen[0].method, runs / study, results / study)
+
+
+def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Sequence[int], name, runs: pathlib.Path,
+         results: pathlib.Path) -> Plan:
+  """Cells of rows: label -> flags of training; a row without flags has no cells.
+
+  Args:
+    name: (settings of training, digest, seed) -> the cell's name.
+  Raises:
+    OptionError: flags that training or evaluation would refuse; names the row.
+  """
+  judging = tuple(flagfiles.expand([f"--flagfile={evaluation}"])) if evaluation else ()
+  judged = deciding(parsed(judging, JUDGING, "--evaluation"))
+  found: dict[str, list[Cell]] = {}
+  same: dict[pathlib.Path, Cell] = {}
+  for label, arguments in rows.items():
+    found[label] = []
+    for seed in seeds if arguments else ():
+      given = (*flagfiles.expand(arguments), f"--seed={seed}")
+      chosen = parsed(given, train.PROGRAM_OPTIONS, f"row {label!r}")
+      key = digest([*without_defaults(deciding(chosen), train.PROGRAM_OPTIONS), "evaluation",
+                    *without_defaults(judged, JUDGING)])
+      named, models = name(chosen, key, seed), chosen[2]
+      size = max((models.anonymizer_size, models.recognizer_size, models.attacker_size), key=("tiny", "small", "paper").index)
+      cell = Cell(named, chosen[0].method, seed, given, judging, (*deciding(chosen), f"--seed={seed}", *judged), initialisation(chosen),
+                  size, runs / f"{named}_seed{seed}", results / f"{named}_seed{seed}.json")
+      found[label].append(same.setdefault(cell.result, cell))
+  return Plan({label: tuple(cells) for label, cells in found.items()})
+
+
+def parsed(arguments: Sequence[str], option_classes: Sequence[type], what: str) -> tuple[Any, ...]:
+  """The options that a program would read, the shift settled as training does. Raises OptionError that names `what`."""
+  values = flagfiles.define(*option_classes)
+  try:
+    values(["reproduce", *flagfiles.expand(list(arguments))])
+    chosen = [flagfiles.read(cls, values) for cls in option_classes]
+  except (flags.Error, OptionError) as error:
+    raise OptionError(f"{what}: {' '.join(str(error).split())}") from error
+  if option_classes is train.PROGRAM_OPTIONS:
+    chosen[3] = train.settled(chosen[0], chosen[3])
+  return tuple(chosen)
+
+
+def deciding(chosen: Sequence[Any]) -> list[str]:
+  """The flags that decide a result, as lines; the seed is told apart."""
+  return [line for line in flagfiles.lines(*chosen) if name_of(line) not in (*MACHINE, "seed")]
+
+
+def without_defaults(lines: Sequence[str], option_classes: Sequence[type]) -> list[str]:
+  usual = set(flagfiles.lines(*(cls() for cls in option_classes)))
+  return sorted(line for line in lines if line not in usual)
+
+
+def digest(lines: Sequence[str]) -> str:
+  return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+
+
+def name_of(line: str) -> str:
+  return line.lstrip("-").partition("=")[0]
+
+
+def initialisation(chosen: Sequence[Any]) -> str | None:
+  """What stages 1 to 3 hang on, the seed among it; None where a method has none that others could share."""
+  from mppar_tf import methods
+  from mppar_tf.protocols import PROTOCOLS
+  run, _, models = chosen[:3]
+  if run.method in (*methods.WITHOUT_LEARNING, *methods.OWN_INITIALISATION):
+    return None
+  lines = [line for line in flagfiles.lines(*chosen) if line.startswith(train.INITIALISATION_FLAGS)]
+  attackers = models.training_attackers or PROTOCOLS[run.protocol].training_attackers  # left to protocols, their flags look alike
+  return digest([*sorted(lines), *attackers, run.precision])
+
+
+def initialised(folders: Iterable[pathlib.Path]) -> dict[str, pathlib.Path]:
+  """Group -> a run folder whose initialisation is finished; runs of other versions are passed over."""
+  found: dict[str, pathlib.Path] = {}
+  for folder in folders:
+    if is_initialised(folder) and (folder / "flags.txt").exists():
+      try:
+        group = initialisation(parsed([f"--flagfile={folder / 'flags.txt'}"], train.PROGRAM_OPTIONS, str(folder)))
+      except OptionError:
+        continue
+      if group:
+        found.setdefault(group, folder)
+  return found
+
+
+def is_initialised(folder: pathlib.Path) -> bool:
+  return (folder / "checkpoints" / "initialised" / "state.json").exists()
+
+
+def read(cell: Cell) -> dict[str, Any] | None:
+  """A finished cell's results, None where it is not finished.
+
+  Raises:
+    OptionError: what lies there is no results file, or was made with other flags: a default has changed since, or it is somebody else's.
+  """
+  if not cell.done:
+    return None
+  try:
+    results = json.loads(cell.result.read_text(encoding="utf-8"))
+    then = {name_of(line): line for line in results["flags"]}
+  except (ValueError, LookupError) as error:
+    raise OptionError(f"{cell.result} is no results file: {error}") from error
+  changed = [f"{then[name_of(line)]} then, {line} now" for line in cell.settings if then.get(name_of(line), line) != line]
+  if changed:
+    raise OptionError(f"{cell.result} was made with other flags ({'; '.join(changed)}): move it away, or give another --results_dir")
+  return results

@@ -1,0 +1,59 @@
+"""Programs of straw in place of train and evaluate: real processes that leave behind what a comparison looks for, within milliseconds.
+
+`python straw_programs.py train|evaluate --flag=value ...`. STRAW in the environment names a folder: a file there called `fail` lists
+methods whose training fails, `elsewhere` makes evaluations go by another name, `long` makes trainings last until they are told to stop
+(`stubborn`: though they are told), and `started` gets a line for each program.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+
+
+def results(method: str, seed: int, action: float = 0.8, leak: float = 0.6) -> dict:
+  """What an evaluation writes, as far as a comparison reads it."""
+  raw = {"action_top1": 0.9, "privacy_cmap_known": 0.95, "privacy_cmap_novel": 0.96,
+         "privacy": {"cmap_known": 0.95, "cmap_novel": 0.96, "identity_accuracy": None}}
+  return {"method": method, "protocol": "a", "benchmark": "twin", "seed": seed, "action_top1": action, "privacy_cmap_known": leak,
+          "privacy_cmap_novel": leak + 0.1, "raw": raw,
+          "chance": {"action_top1": 0.1, "privacy_cmap_known": 0.4, "privacy_cmap_novel": 0.41},
+          "privacy": {"attackers": {}}, "flags": [f"--method={method}", f"--seed={seed}", "--max_steps=300", "--data_dir=somewhere"],
+          "judged_videos": 10, "budget": {"clips_per_video": 2}, "wall_seconds": {"actions": 3.0}, "code_commit": "0123456789"}
+
+
+def main() -> int:
+  program, *arguments = sys.argv[1:]
+  flags = dict(argument.lstrip("-").split("=", 1) for argument in arguments if "=" in argument)
+  straw, run_dir = pathlib.Path(os.environ["STRAW"]), pathlib.Path(flags["run_dir"])
+  told = (run_dir / "method.txt")
+  if program == "train":
+    told.write_text(f"{flags['method']} {flags['seed']}")
+  method, seed = told.read_text().split()
+  with open(straw / "started", "a") as file:
+    file.write(json.dumps([program, method, int(seed), flags, os.nice(0)]) + "\n")
+  if program == "evaluate":
+    name = "results_protocol_c.json" if (straw / "elsewhere").exists() else "results.json"
+    (run_dir / name).write_text(json.dumps(results(method, int(seed))))
+    return 0
+  if (straw / "long").exists():
+    def leave(*_):
+      (run_dir / "saved").write_text("")
+      sys.exit(75)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if (straw / "stubborn").exists() else leave)
+    (run_dir / "begun").write_text("")
+    time.sleep(60)
+  if (straw / "fail").exists() and method in (straw / "fail").read_text().split():
+    print("straw: a reason")
+    return 70
+  (run_dir / "flags.txt").write_text("\n".join(arguments) + "\n")
+  for name in ("initialised", "step-000000001"):
+    (run_dir / "checkpoints" / name).mkdir(parents=True, exist_ok=True)
+    (run_dir / "checkpoints" / name / "state.json").write_text("{}")
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
