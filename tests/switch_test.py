@@ -36,7 +36,7 @@ def test_it_is_the_attacker_alone_at_every_order(number, traced):
 
   def run(answers):
     return (tf.function(lambda: orders(answers)) if traced else lambda: orders(answers))()
-  found = run(lambda seen: switch.attack(attackers, tf.constant(number), seen))
+  found = run(lambda seen: switch.switch(attackers)(tf.constant(number), seen))
   wanted = run(lambda seen: steps.attack(attackers[number], seen, training=False))
   for one, other in zip(found, wanted):
     assert np.abs(other).max() > 1e-6
@@ -45,7 +45,7 @@ def test_it_is_the_attacker_alone_at_every_order(number, traced):
 
 def nodes(count):
   """Nodes of the graph of a second derivative, functions included, with `count` attackers to choose from."""
-  attackers = (attackers_in_float64() * count)[:count]
+  attack = switch.switch((attackers_in_float64() * count)[:count])
 
   @tf.function
   def second(index):
@@ -54,7 +54,7 @@ def nodes(count):
       meta_tape.watch(frames)
       with tf.GradientTape() as virtual_tape:
         virtual_tape.watch(frames)
-        loss = tf.reduce_sum(switch.attack(attackers, index, frames) ** 2)
+        loss = tf.reduce_sum(attack(index, frames) ** 2)
       gradient = virtual_tape.gradient(loss, frames)
     return meta_tape.gradient(gradient, frames)
   graph = second.get_concrete_function(tf.TensorSpec([], tf.int32)).graph.as_graph_def()

@@ -61,7 +61,7 @@ def entropy_loss(networks: Networks, settings: Any):
   Returns:
     loss(batch, attacker_index) -> (phi, piece -> (this replica's share of the loss, shares of what is logged)), as `steps.eq1_loss`.
   """
-  attackers, pieces = list(networks.attackers.values()), settings.accumulation
+  attack, pieces = switch.switch(list(networks.attackers.values())), settings.accumulation
 
   def loss(batch: Batch, attacker_index: tf.Tensor):
     clips, private = batch
@@ -73,7 +73,7 @@ def entropy_loss(networks: Networks, settings: Any):
       clip_part, actions, private_part = (steps.part(samples, piece, pieces) for samples in (clips.frames, clips.action, private.frames))
       anonymized, exposed = (networks.anonymizer.stateless_call(phi, [], frames, training=False)[0] for frames in (clip_part, private_part))
       action_logits = networks.recognizer(anonymized, training=False)
-      said = switch.attack(attackers, attacker_index, exposed)  # [B', P]
+      said = attack(attacker_index, exposed)  # [B', P]
       action_loss = tf.reduce_sum(objectives.action_terms(action_logits, actions)) / clip_count
       entropy = objectives.entropy_sum(networks.task, said) / entry_count
       log = {"action_loss": action_loss, "entropy": entropy, "action_accuracy": objectives.action_hits(action_logits, actions) / clip_count}

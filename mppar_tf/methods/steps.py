@@ -147,6 +147,7 @@ def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model | None, atta
     ValueError: from loss, a batch that has no such parts.
   """
   frozen = anonymizer.non_trainable_variables
+  chosen_attack = switch.switch(attackers)
 
   def loss(batch: Batch, attacker_index: tf.Tensor):
     clips, private = batch
@@ -168,7 +169,7 @@ def eq1_loss(anonymizer: keras.Model, recognizer_model: keras.Model | None, atta
       seen, _ = anonymizer.stateless_call(phi, [v.value for v in frozen], frames, training=False)
       exposed = tf.reshape(seen[-tf.shape(flat[-1])[0]:], tf.shape(private_part))
       exposed = tf.ensure_shape(exposed, private_part.shape)  # [B', T', H, W, 3]
-      privacy_logits = switch.attack(attackers, attacker_index, exposed)
+      privacy_logits = chosen_attack(attacker_index, exposed)
       hidden = privacy_loss = objectives.privacy_sum(task, privacy_logits, labels) / label_count
       hits, _ = objectives.privacy_hits(task, privacy_logits, labels)
       log = {"privacy_loss": privacy_loss, "privacy_accuracy": hits / answers}
