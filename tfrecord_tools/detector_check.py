@@ -5,9 +5,9 @@
   python -m tfrecord_tools.detector_check --detector=centerface,selfie --source=FOLDER --sheet=seen.png       look at what was found
 
 Each detector has its own lines. `frames with` is the share of frames with at least one box; `boxes` the boxes of a frame. With true boxes
-also recall and precision at an intersection over union of 0.5 over all boxes, and the mean intersection over union of the masks. `ms` is what
-a frame costs on one core, without decoding (median). Frames are spread evenly over files and their lengths, or over records (of a video its
-middle). The detectors see what they would see in a build with the same --detector_side. On the sheet faces are red, people green.
+also recall and precision at an intersection over union of 0.5 over all boxes, and the mean intersection over union of the masks. `ms` is
+what a frame costs on one core, without decoding (median). Frames are spread evenly over files and their lengths, or over records (of a
+video its middle). The detectors see what they would see in a build with the same --detector_side. On the sheet faces are red, people green.
 
 Exit code: 0 measured, 1 the records cannot be read or no file can be decoded (a file that cannot is named, and left out), 2 a bad command
 line or a detector that is not there.
@@ -85,10 +85,10 @@ def _spread(everything: Sequence[Any], count: int) -> list[Any]:
 
 
 def look(one: watch.Chosen, sample: Sample, side: int) -> Found:
-  """As a build would: on the frame at `side`, masks at the frame's own size."""
+  """As a build would that keeps the frame's own size."""
   height, width = sample.frame.shape[:2]
   alone = watch.Watch((one,), side)
-  picture = still.stretch(sample.frame, *alone.size(height, width))
+  picture = still.stretch(sample.frame, *alone.size(height, width, max(height, width)))
   start = time.perf_counter()
   return Found(alone.look(picture, height, width), time.perf_counter() - start)
 

@@ -45,8 +45,9 @@ class DetectorOptions:
   detector: tuple[str, ...] = option((), "What finds faces and people in each frame; of two that find the same, the first counts.",
                                      choices=DETECTORS)
   detector_weights: str | None = option(None, "File of weights (.weights.h5) for --detector=keras_cv.")
-  detector_side: int = option(320, "Longer side, in pixels, of what detectors see of a frame; twice as long costs four times.",
-                              low=64, high=4096)
+  detector_side: int = option(
+      320, "What detectors see of a frame has as many pixels as a 4:3 picture of this width; twice the width costs four times.",
+      low=64, high=4096)
   yolo_size: str = option("m", "Size of the YOLOv8 that --detector_weights belong to.", choices=YOLO_SIZES)
   yolo_classes: int = option(20, "Its classes: 20 for Pascal VOC, 80 for COCO.", low=1)
   yolo_person: int = option(14, "Number of the class of people, from 0: 14 in Pascal VOC as keras-cv numbers it, 0 in COCO.", low=0)

@@ -1,5 +1,5 @@
-"""People by MediaPipe's selfie segmentation: a network of 256x256, run by LiteRT; its weights ship with the package `mediapipe` (Apache 2.0)
-up to 0.10.21.
+"""People by MediaPipe's selfie segmentation: a network of 256x256, run by LiteRT; its weights ship with the package `mediapipe` up to
+0.10.21 (Apache 2.0).
 
 It tells foreground persons from all else and knows no individuals: a box is the rectangle around one connected part of the mask, so people
 who overlap share one.

@@ -1,10 +1,11 @@
 """The detectors that a build was asked for, on their way through worker processes: each loads them once, at its first picture.
 
-They see a frame as it is stored, but larger: brought from the source's own size to `side` pixels on its longer side by the same stretching,
-cutting or padding. So boxes need no conversion, and a face of eight stored pixels may still have twenty to be found by.
+They see a frame as it is stored, but larger: from the source's own size, by the same stretching, cutting or padding. So boxes need no
+conversion, and a face of eight stored pixels may still have twenty to be found by.
 """
 
 import functools
+import math
 from typing import Any, Mapping, NamedTuple, Sequence
 
 import cv2
@@ -31,16 +32,25 @@ class Watched(bytes):
 class Watch(NamedTuple):
   """All detectors of a build. Of two that offer the same field, the one named first gives it."""
   chosen: tuple[Chosen, ...]
-  side: int  # pixels, longer side of the picture that they see
+  side: int  # pixels, width of the picture that they see where it is 4:3; another shape has as many pixels
 
-  def size(self, height: int, width: int) -> tuple[int, int]:
-    """Height and width of the picture that detectors see of a frame of this size."""
-    scale = self.side / max(height, width)
+  def size(self, height: int, width: int, longest: float = math.inf) -> tuple[int, int]:
+    """Height and width of the picture that detectors see of a frame of this shape, no side above `longest`.
+
+    By area, for a fixed width or longer side would give squares so many pixels that a face that fills them is missed.
+    """
+    scale = min(self.side * math.sqrt(0.75 / (height * width)), longest / max(height, width))
     return max(1, round(scale * height)), max(1, round(scale * width))
 
   def look(self, picture: np.ndarray, height: int, width: int) -> Regions:
-    """Regions of one picture, uint8 RGB [H, W, 3], that is stored as [height, width]: boxes float32 [n, 4], masks uint8 [height, width]."""
+    """Regions of one picture, uint8 RGB [H, W, 3], that is stored as [height, width]: boxes float32 [n, 4], masks uint8 [height, width].
+
+    A picture that is smaller than `size` says is enlarged.
+    """
     seen: dict[str, np.ndarray] = {}
+    large = self.size(*picture.shape[:2])
+    if picture.shape[0] < large[0]:
+      picture = cv2.resize(picture, large[::-1], interpolation=cv2.INTER_CUBIC)  # finds more than bilinear
     for one in self.chosen:
       for field, values in find(one)(picture[None])._asdict().items():
         if values is not None and field not in seen:

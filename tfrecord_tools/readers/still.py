@@ -112,5 +112,7 @@ class Storage(NamedTuple):
       return jpeg(stored, self.quality)
     watched = watch.Watched(jpeg(stored, self.quality))
     height, width = stored.shape[:2]
-    watched.regions = self.watching.look_and_pack(fit(frame, *self.watching.size(height, width), self.resize), height, width)
+    # No larger than the source: detectors enlarge in their own way.
+    picture = fit(frame, *self.watching.size(height, width, max(frame.shape[:2])), self.resize)
+    watched.regions = self.watching.look_and_pack(picture, height, width)
     return watched
