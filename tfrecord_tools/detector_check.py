@@ -80,8 +80,9 @@ def of_records(root: str, count: int) -> Iterator[Sample]:
 
 
 def _spread(everything: Sequence[Any], count: int) -> list[Any]:
-  """At most `count`, evenly spaced."""
-  return [everything[len(everything) * number // count] for number in range(count)] if len(everything) > count else list(everything)
+  """At most `count`: the middles of as many equal parts."""
+  count = min(count, len(everything))
+  return [everything[(2 * number + 1) * len(everything) // (2 * count)] for number in range(count)]
 
 
 def look(one: watch.Chosen, sample: Sample, side: int) -> Found:
