@@ -50,11 +50,14 @@ $(VENV)/.installed: constraints.txt
 $(VENV_LATEST)/.installed: EXTRAS := latest,camera,dev
 $(VENV_LATEST)/.installed: constraints-latest.txt
 
+# `detectors` brings in another OpenCV, which writes over the headless one's files and wants libGL: the headless one has the last word.
 $(VENV)/.installed $(VENV_LATEST)/.installed: pyproject.toml
 	@[ -n "$(BASE_PYTHON)" ] || { echo "make: no Python 3.11 or 3.12 with the module venv found (Debian: apt-get install python3 python3-venv); \
 	or name one: make venv BASE_PYTHON=..." >&2; exit 1; }
 	$(BASE_PYTHON) -m venv $(if $(filter constraints%,$?),--clear) $(@D)
 	$(@D)/bin/python -m pip install $(PIPFLAGS) --disable-pip-version-check --constraint $(firstword $(filter constraints%,$^)) --editable '.[$(EXTRAS)]'
+	$(if $(findstring detectors,$(EXTRAS)),$(@D)/bin/python -m pip install $(PIPFLAGS) --disable-pip-version-check --no-deps --force-reinstall \
+	  --constraint $(firstword $(filter constraints%,$^)) opencv-python-headless)
 	$(@D)/bin/python -m pip check
 	@touch $@
 

@@ -43,8 +43,8 @@ def requirements(extra: str) -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize("lock, extras", [
-    ("constraints.txt", ("train", "camera", "dev", "beam", "s3-test")),
-    ("constraints-latest.txt", ("latest", "camera", "dev")),
+    ("constraints.txt", ("train", "camera", "dev", "beam", "detectors", "s3-test")),
+    ("constraints-latest.txt", ("latest", "camera", "dev", "detectors")),
 ])
 def test_the_lock_pins_every_dependency_within_its_range(lock, extras):
   pinned = pins(lock)

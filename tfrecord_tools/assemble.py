@@ -16,7 +16,7 @@ import time
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import mppar_tf
-from tfrecord_tools import beam
+from tfrecord_tools import beam, coverage
 from tfrecord_tools.plan import SPLITS, Item, Plan
 from tfrecord_tools.pool import LeftOut, make_one, ordered_map
 
@@ -204,3 +204,6 @@ def _counts(opened: Any, manifest: Any) -> Iterator[str]:
         f"{name} {yes}/{yes + no}" for name, yes, no in zip(manifest.attributes, present, absent))
   if manifest.subjects:
     yield f"subjects: {len(np.unique(records.subjects(opened)))}"
+  found = coverage.coverage(opened)
+  if found:
+    yield f"boxes: {coverage.words(found)}"

@@ -12,6 +12,7 @@
   python -m tfrecord_tools.build sbu --source=FOLDER        sets s01s02 ... s07s03 of pictures, and train.txt, val.txt
   python -m tfrecord_tools.build kth --source=FOLDER        00sequences.txt and the videos
   python -m tfrecord_tools.build ipn --source=FOLDER        annotations/ and frames/
+  python -m tfrecord_tools.build ... --detector=centerface,selfie        any of them but twin, with boxes and masks of faces and people
 
 A source is a folder or an archive (.zip, .tar, .tar.gz, .rar), which is unpacked beside the records and removed when they are built; .rar
 needs the program unrar, bsdtar or 7z.
@@ -35,6 +36,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from mppar_tf import flagfiles
 from tfrecord_tools import archives, assemble, beam, options, words
+from tfrecord_tools.detectors import watch
 from tfrecord_tools.plan import Plan, PlanError
 from tfrecord_tools.pool import WorkerLost
 from tfrecord_tools.readers import folder, hmdb51, ipn, ixmas, kth, pa_hmdb51, sbu, twin, ucf101, utkface, vispr
@@ -89,7 +91,7 @@ def ensure(dataset: str, data_dir: str, *, way_out: str = "", **flags: Any) -> N
     return
   if "://" in data_dir:
     raise records.RecordsError(f"{data_dir}: no records of {', '.join(missing)}; build them on a local disk and copy them there")
-  command = [sys.executable, "-m", "tfrecord_tools.build", dataset, *_as_flags(chosen)]
+  command = [sys.executable, "-m", "tfrecord_tools.build", dataset, *flagfiles.lines(chosen)]
   root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
   # The report of a build nobody asked for by name must not mix with what the caller prints.
@@ -109,11 +111,6 @@ def _is_built(folder_path: str, wanted: Mapping[str, Any], way_out: str) -> bool
     raise records.RecordsError(f"{folder_path}: built with {built}; wanted is {asked}: "
                                + ", ".join(filter(None, ["remove the folder", "choose another --data_dir", way_out])))
   return True
-
-
-def _as_flags(chosen: Any) -> list[str]:
-  values = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
-  return [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in values.items() if value is not None]
 
 
 def _dataset(name: str) -> Dataset:
@@ -155,7 +152,10 @@ def build(dataset: str, chosen: Any) -> int:
 
 
 def _build_folders(dataset: str, chosen: Any) -> None:
+  watching = watch.chosen(chosen)
   plans = DATASETS[dataset].plan(chosen)
+  if watching:
+    plans = [dataclasses.replace(plan, settings={**plan.settings, **watching.settings()}) for plan in plans]
   for plan in plans:
     report = assemble.assemble(plan, chosen.data_dir, workers=chosen.workers, allow_errors=chosen.allow_errors,
                                jpeg_quality=chosen.jpeg_quality, runner=chosen.runner, beam_options=chosen.beam_options)

@@ -2,7 +2,8 @@
 
   python -m tfrecord_tools.inspect FOLDER [--sheet=sheet.png]
 
-Prevalence is the share of records in which an attribute is present, among those where it is annotated; NA counts the others.
+Prevalence is the share of records in which an attribute is present, among those where it is annotated; NA counts the others. Where records
+carry boxes of faces and people, frames without any are counted.
 Exit code: 0 shown, 1 the records cannot be trusted or read, 2 a bad command line.
 """
 
@@ -11,7 +12,7 @@ import sys
 from typing import Any, Iterator, Sequence
 
 from mppar_tf import flagfiles
-from tfrecord_tools import options, words
+from tfrecord_tools import coverage, options, words
 from tfrecord_tools.plan import SPLITS
 
 
@@ -37,6 +38,8 @@ def report(folder: str) -> Iterator[str]:
     yield from _table(header, _label_rows(manifest, opened))
   if manifest.subjects:
     yield from _table(["subjects", *opened], _subject_rows(manifest, opened))
+  if boxes := _coverage_rows(opened):
+    yield from _table(["boxes", "frames", "without a face", "without a person"], boxes)
 
 
 def _action_rows(manifest: Any, opened: dict[str, Any]) -> list[list[Any]]:
@@ -68,6 +71,12 @@ def _subject_rows(manifest: Any, opened: dict[str, Any]) -> list[list[Any]]:
   if "train" in here:
     rows.append(["also in train", *(len(found & here["train"]) for found in here.values())])
   return rows
+
+
+def _coverage_rows(opened: dict[str, Any]) -> list[list[Any]]:
+  found, kinds = {split: coverage.coverage(one) for split, one in opened.items()}, coverage.NAMES
+  return [[split, max(one.frames for one in of_split.values()), *(str(of_split[key].without) if key in of_split else "-" for key in kinds)]
+          for split, of_split in found.items() if of_split]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:

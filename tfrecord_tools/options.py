@@ -4,11 +4,14 @@ Programs read them in `main` alone. Choices are looked up when flags are declare
 """
 
 import dataclasses
+import os
 
 from mppar_tf.flagfiles import OptionError, option
 from mppar_tf.options import SourceOptions, StorageOptions, table_keys
 
 RESIZES = table_keys("tfrecord_tools.readers.still", "RESIZES")
+DETECTORS = table_keys("tfrecord_tools.detectors", "DETECTORS")
+YOLO_SIZES = table_keys("tfrecord_tools.detectors.yolo", "SIZES")
 TWIN_GROUPINGS = table_keys("tfrecord_tools.twin.labels", "GROUPINGS")
 
 
@@ -37,7 +40,45 @@ class ExtractOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class BuildOptions(SheetOptions, StorageOptions):
+class DetectorOptions:
+  """Detectors of faces and people, whose boxes and masks the records get."""
+  detector: tuple[str, ...] = option((), "What finds faces and people in each frame; of two that find the same, the first counts.",
+                                     choices=DETECTORS)
+  detector_weights: tuple[str, ...] = option((), "Files of weights, told apart by suffix: .weights.h5 for keras_cv, .tflite for selfie, "
+                                             ".onnx for centerface; the last two also ship with packages.")
+  detector_side: int = option(
+      320, "What detectors see of a frame has as many pixels as a 4:3 picture of this width; twice the width costs four times.",
+      low=64, high=4096)
+  yolo_size: str = option("m", "Size of the YOLOv8 that --detector_weights belong to.", choices=YOLO_SIZES)
+  yolo_classes: int = option(20, "Its classes: 20 for Pascal VOC, 80 for COCO.", low=1)
+  yolo_person: int = option(14, "Number of the class of people, from 0: 14 in Pascal VOC as keras-cv numbers it, 0 in COCO.", low=0)
+
+  def __post_init__(self):
+    if self.detector_weights and not self.detector:
+      raise OptionError(f"--detector_weights={','.join(self.detector_weights)}: name the --detector that it is for")
+    if self.yolo_person >= self.yolo_classes:
+      raise OptionError(f"--yolo_person={self.yolo_person}: is not one of the --yolo_classes={self.yolo_classes}, numbered from 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorCheckOptions(SheetOptions, DetectorOptions, SourceOptions):
+  """What detectors are measured on."""
+  records: str | None = option(None, "Folder of records, perhaps with true boxes, in place of --source.")
+  check_frames: int = option(200, "Frames to look at, about.", low=1)
+
+  def __post_init__(self):
+    SheetOptions.__post_init__(self)
+    DetectorOptions.__post_init__(self)
+    if not self.detector:
+      raise OptionError(f"--detector: name at least one of {', '.join(DETECTORS())}")
+    if bool(self.source) == bool(self.records):
+      raise OptionError(f"--source={self.source or ''} --records={self.records or ''}: one of them is needed")
+    if self.source and not os.path.isdir(self.source):
+      raise OptionError(f"--source={self.source}: no such folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildOptions(SheetOptions, DetectorOptions, StorageOptions):
   """How records are built, whatever the dataset."""
   workers: int = option(0, "Processes that decode and compress (0: one for each core); for --runner=local.", low=0)
   runner: str = option("local", "What makes and writes shards: processes of this machine, or a runner of Apache Beam (same bytes).",
@@ -48,9 +89,9 @@ class BuildOptions(SheetOptions, StorageOptions):
   split_seed: int = option(0, "Seed of the splits that a reader cuts itself.", low=0)
   shard_records: int = option(0, "Records of one shard (0: the reader's choice); a killed build redoes one shard at most.", low=0)
 
-
   def __post_init__(self):
-    super().__post_init__()
+    SheetOptions.__post_init__(self)
+    DetectorOptions.__post_init__(self)
     if self.runner == "local" and self.beam_options:
       raise OptionError(f"--beam_options={self.beam_options}: --runner=local has none; name a runner of Beam")
     if self.runner != "local" and self.workers:
@@ -97,6 +138,11 @@ class TwinBuildOptions(BuildOptions, TwinOptions):
   """The embedded benchmark's records (dataset `twin`)."""
   twin_share: float = option(1.0, "Share of each split's samples that is rendered, from the first on; less than 1 for quick trials.",
                              low=0.001, high=1.0)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.detector:
+      raise OptionError(f"--detector={','.join(self.detector)}: the twin's records carry the true boxes and masks")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 
 import cv2
 
+from tfrecord_tools.detectors import watch
 from tfrecord_tools.readers import still
 from tfrecord_tools.readers.video import Undecodable
 
@@ -85,13 +86,15 @@ def _end_with_parent() -> None:
 
 
 def make_one(make: Callable[[Any], Mapping[str, Any]], quality: int, work: Any) -> Mapping[str, Any] | LeftOut:
-  """What a worker runs on one item: its fields with every picture as JPEG, or the reason why there are none."""
+  """What a worker runs on one item: its fields with every picture as JPEG, and what detectors saw; or the reason why there are none."""
   try:
     fields = dict(make(work))
   except Undecodable as error:
     return LeftOut(str(error))
   if "frames" in fields:
-    fields["frames"] = [frame if isinstance(frame, bytes) else still.jpeg(frame, quality) for frame in fields["frames"]]
-  elif not isinstance(fields["pixels"], bytes):
-    fields["pixels"] = still.jpeg(fields["pixels"], quality)
-  return fields
+    seen = watch.gathered(fields["frames"])
+    fields["frames"] = [bytes(frame) if isinstance(frame, bytes) else still.jpeg(frame, quality) for frame in fields["frames"]]
+  else:
+    seen = {field: values[0] for field, values in watch.gathered([fields["pixels"]]).items()}
+    fields["pixels"] = bytes(fields["pixels"]) if isinstance(fields["pixels"], bytes) else still.jpeg(fields["pixels"], quality)
+  return fields | seen

@@ -16,6 +16,7 @@ A video is one `tf.train.SequenceExample`, an image one `tf.train.Example`; both
 """
 
 import contextlib
+import struct
 from typing import Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
@@ -32,6 +33,7 @@ BOXES = ("face_boxes", "body_boxes")
 MASKS = ("face_masks", "body_masks")
 
 Frame = np.ndarray | bytes
+PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + b"\x08\x00"  # up to the size, and behind it: 8 bits, grey
 
 
 class RecordsError(ValueError):
@@ -58,8 +60,8 @@ class Video(NamedTuple):
   frame_labels: Mapping[str, Sequence[int]] | None = None  # attribute -> one label a frame
   face_boxes: Sequence[np.ndarray] | None = None  # a frame: float [n, 4], rows y0, x0, y1, x1 in [0, 1]
   body_boxes: Sequence[np.ndarray] | None = None
-  face_masks: Sequence[np.ndarray] | None = None  # a frame: uint8 [H, W] of 0 and 255
-  body_masks: Sequence[np.ndarray] | None = None
+  face_masks: Sequence[np.ndarray | bytes] | None = None  # a frame: uint8 [H, W] of 0 and 255, or PNG bytes that are stored as they are
+  body_masks: Sequence[np.ndarray | bytes] | None = None
 
 
 class Image(NamedTuple):
@@ -72,8 +74,8 @@ class Image(NamedTuple):
   group: str = ""
   face_boxes: np.ndarray | None = None  # float [n, 4]
   body_boxes: np.ndarray | None = None
-  face_masks: np.ndarray | None = None  # uint8 [H, W] of 0 and 255
-  body_masks: np.ndarray | None = None
+  face_masks: np.ndarray | bytes | None = None  # uint8 [H, W] of 0 and 255, or its PNG
+  body_masks: np.ndarray | bytes | None = None
 
 
 class Encoded(NamedTuple):
@@ -189,7 +191,11 @@ def _checked_boxes(boxes: np.ndarray, name: str) -> np.ndarray:
   return boxes.ravel()
 
 
-def _png(mask: np.ndarray, size: tuple[int, int], name: str) -> bytes:
+def _png(mask: np.ndarray | bytes, size: tuple[int, int], name: str) -> bytes:
+  if isinstance(mask, bytes):
+    if mask[:16] + mask[24:26] != PNG_HEAD or mask[16:24] != struct.pack(">II", size[1], size[0]):
+      raise RecordsError(f"{name}: {len(mask)} bytes that are no grey PNG of {list(size)}")
+    return mask
   if mask.dtype != np.uint8 or mask.shape != tuple(size) or not np.isin(mask, (0, 255)).all():
     raise RecordsError(f"{name}: uint8 {list(size)} of 0 and 255 is needed, this is {mask.dtype} {list(mask.shape)}")
   return tf.io.encode_png(mask[..., None]).numpy()
@@ -278,6 +284,16 @@ def _checked_id(serialized: bytes, header: Header) -> str:
   if not frames or not all(frame.bytes_list.value and frame.bytes_list.value[0].startswith(b"\xff\xd8") for frame in frames):
     raise RecordsError(f"{header.dataset}: record {name!r} lacks JPEG frames")
   return name
+
+
+def box_counts(serialized: bytes, header: Header) -> dict[str, list[int]]:
+  """Boxes in each frame, for those of BOXES that the record tells of; decodes no picture. Raises RecordsError."""
+  with _told(header):
+    if header.kind == "video":
+      lists = _parsed(tf.train.SequenceExample, serialized, header).feature_lists.feature_list
+      return {key: [len(entry.float_list.value) // 4 for entry in lists[key].feature] for key in BOXES if key in lists}
+    features = _parsed(tf.train.Example, serialized, header).features.feature
+    return {key: [len(features[key].float_list.value) // 4] for key in BOXES if key in features}
 
 
 def _parsed(message_type: type, serialized: bytes, header: Header):

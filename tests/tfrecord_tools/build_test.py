@@ -181,7 +181,7 @@ def test_settings_are_plain_json():
 
 def test_flags_given_to_a_child_are_those_it_reads():
   chosen = options.FolderOptions(csv="a b.csv", closed_set_identity=True, allow_errors=3)
-  flags = build._as_flags(chosen)
+  flags = flagfiles.lines(chosen)
   assert "--csv=a b.csv" in flags and "--closed_set_identity=true" in flags and "--allow_errors=3" in flags
   assert not any(flag.startswith("--root") for flag in flags)
   assert isinstance(chosen, options.FolderOptions) and flagfiles.expand(flags) == flags

@@ -77,10 +77,11 @@ def plan(options: Any) -> list[Plan]:
   validation = splits.held_out((one.subject for one in listed["train"]), chosen["validation_share"], chosen["split_seed"])
   classes = ((NON_GESTURE.lower(),) if options.non_gestures else ()) + tuple(GESTURES.values())
   items: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
+  storage = still.Storage.of(options)
   for split, segments in listed.items():
     for one in segments:
       action = LABELS.index(one.label) - (not options.non_gestures)
-      work = (str(root / "frames" / one.video), one, action, sexes[one.video], still.Storage.of(options))
+      work = (str(root / "frames" / one.video), one, action, sexes[one.video], storage)
       items["validation" if split == "train" and one.subject in validation else split].append(Item(one.name, work))
   every = [one for segments in listed.values() for one in segments]
   files = [f"frames/{one.video}/{file}" for one in every for file in _pictures(one)]

@@ -6,7 +6,6 @@ so (`closed_set_identity`): the attacker's question is who of the ten it is.
 """
 
 import collections
-import functools
 import pathlib
 import re
 from typing import Any, Mapping
@@ -43,19 +42,20 @@ def plan(options: Any) -> list[Plan]:
   classes = tuple(sorted({row["action"] for row in rows}))
   subjects = tuple(sorted({row["subject"] for row in rows}, key=_by_number))
   items: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
+  storage = still.Storage.sized(options, 0, 0)
   for row, split in zip(rows, splits):
     path, name = inside(root / "clips", row["file"]), pathlib.PurePosixPath(row["file"]).stem
     # Cameras that saw one performance make one group, so that who wants a stricter split can cut by it.
     group = re.sub(r"_cam\d+", "", name)
-    items[split].append(Item(name, (str(path), name, classes.index(row["action"]), row["subject"], group, options.jpeg_quality)))
+    items[split].append(Item(name, (str(path), name, classes.index(row["action"]), row["subject"], group, storage)))
   return [Plan("ixmas", "video", {split: mixed(listed) for split, listed in items.items()}, make, classes, (), subjects, True, LICENCE,
                digest(root / "clips", [row["file"] for row in rows], [raw]), chosen, chosen["shard_records"], tuple(problems))]
 
 
 def make(work: tuple) -> dict[str, Any]:
   """One clip's record; runs in a worker."""
-  path, name, action, subject, group, quality = work
-  footage = video.decode(path, functools.partial(still.jpeg, quality=quality))
+  path, name, action, subject, group, storage = work
+  footage = video.decode(path, storage.jpeg)
   return {"id": name, "frames": footage.frames, "fps": footage.frames_per_second, "action": action, "labels": {}, "subject": subject,
           "group": group}
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from tfrecord_tools.detectors import watch
 from tfrecord_tools.readers.video import Undecodable, check_file
 
 
@@ -92,11 +93,26 @@ class Storage(NamedTuple):
   width: int
   resize: str  # one of RESIZES
   quality: int  # of JPEG
+  watching: watch.Watch | None = None  # detectors that look at each frame
 
   @classmethod
   def of(cls, options: Any) -> "Storage":
-    return cls(options.frame_height, options.frame_width, options.resize, options.jpeg_quality)
+    """As the flags of stored frames say; raises PlanError where a detector cannot be had."""
+    return cls.sized(options, options.frame_height, options.frame_width, options.resize)
+
+  @classmethod
+  def sized(cls, options: Any, height: int, width: int, resize: str = "stretch") -> "Storage":
+    """For readers with a size of their own; raises PlanError where a detector cannot be had."""
+    return cls(height, width, resize, options.jpeg_quality, watch.chosen(options))
 
   def jpeg(self, frame: np.ndarray) -> bytes:
-    """JPEG bytes of uint8 RGB [H, W, 3], brought to the stored size."""
-    return jpeg(fit(frame, self.height, self.width, self.resize), self.quality)
+    """JPEG bytes of uint8 RGB [H, W, 3], brought to the stored size; `watch.Watched` where detectors look on."""
+    stored = fit(frame, self.height, self.width, self.resize)
+    if self.watching is None:
+      return jpeg(stored, self.quality)
+    watched = watch.Watched(jpeg(stored, self.quality))
+    height, width = stored.shape[:2]
+    # No larger than the source: detectors enlarge in their own way.
+    picture = fit(frame, *self.watching.size(height, width, max(frame.shape[:2])), self.resize)
+    watched.regions = self.watching.look_and_pack(picture, height, width)
+    return watched

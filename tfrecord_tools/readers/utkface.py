@@ -47,10 +47,10 @@ def plan(options: Any) -> list[Plan]:
   if not names:
     raise PlanError(f"utkface: no {', '.join(SUFFIXES)} file in --source={options.source}")
   items: dict[str, list[Item]] = {split: [] for split in SHARES}
-  problems = []
+  problems, storage = [], still.Storage.sized(options, options.size, options.size)
   for name in names:
     try:
-      work = (str(inside(root, name)), name, read_name(name), options.size, options.jpeg_quality)
+      work = (str(inside(root, name)), name, read_name(name), storage)
     except ValueError as error:
       problems.append(Problem(name, str(error)))
     else:
@@ -62,9 +62,8 @@ def plan(options: Any) -> list[Plan]:
 
 def make(work: tuple) -> dict[str, Any]:
   """One face's record; runs in a worker."""
-  path, name, person, size, quality = work
-  pixels = still.fit(still.decode(path), size, size, "stretch")  # [size, size, 3]
-  return {"id": name, "pixels": still.jpeg(pixels, quality), "labels": labels(person), "subject": "", "group": ""}
+  path, name, person, storage = work
+  return {"id": name, "pixels": storage.jpeg(still.decode(path)), "labels": labels(person), "subject": "", "group": ""}
 
 
 def read_name(name: str) -> Person:
