@@ -16,12 +16,13 @@ def coverage(opened: Any) -> dict[str, Coverage]:
   from mppar_tf.data import records, schema
   header, found = opened.manifest.header, {}
   for number, (_, serialized) in enumerate(records.read(opened).as_numpy_iterator()):
-    counts = schema.box_counts(serialized, header)
-    if not counts and not number:
+    for key in schema.BOXES if number == 0 else list(found):
+      boxes = schema.regions(serialized, header, key)
+      if boxes is not None:
+        before = found.get(key, Coverage(0, 0))
+        found[key] = Coverage(before.frames + len(boxes), before.without + sum(not len(one) for one in boxes))
+    if not found:
       return {}
-    for key, boxes in counts.items():
-      before = found.get(key, Coverage(0, 0))
-      found[key] = Coverage(before.frames + len(boxes), before.without + boxes.count(0))
   return found
 
 

@@ -115,7 +115,7 @@ def missed(split: Split, chosen: Obfuscation, *, on_corrupt: str = "fail", progr
 
 def _regions(serialized: bytes, split: Split, chosen: Obfuscation) -> list[np.ndarray]:
   """The regions of every frame of a record; raises RecordsError where they are not known."""
-  found = schema.regions(serialized, split.manifest.kind, chosen.feature)
+  found = schema.regions(serialized, split.manifest.header, chosen.feature)
   if found is None:
     raise RecordsError(f"{split.folder}: a record of split {split.split!r} does not tell where each {chosen.part} is ({chosen.feature}); "
                        "build the records anew with --detector")

@@ -286,14 +286,16 @@ def _checked_id(serialized: bytes, header: Header) -> str:
   return name
 
 
-def box_counts(serialized: bytes, header: Header) -> dict[str, list[int]]:
-  """Boxes in each frame, for those of BOXES that the record tells of; decodes no picture. Raises RecordsError."""
+def regions(serialized: bytes, header: Header, feature: str) -> list[np.ndarray] | None:
+  """One of BOXES or MASKS of each frame, float [n, 4] or uint8 [H, W]; None where the record does not tell. Raises RecordsError."""
   with _told(header):
     if header.kind == "video":
       lists = _parsed(tf.train.SequenceExample, serialized, header).feature_lists.feature_list
-      return {key: [len(entry.float_list.value) // 4 for entry in lists[key].feature] for key in BOXES if key in lists}
-    features = _parsed(tf.train.Example, serialized, header).features.feature
-    return {key: [len(features[key].float_list.value) // 4] for key in BOXES if key in features}
+      entries = lists[feature].feature if feature in lists else None
+    else:
+      features = _parsed(tf.train.Example, serialized, header).features.feature
+      entries = [features[feature]] if feature in features else None
+    return None if entries is None else [_rows(entry) if feature in BOXES else _mask(entry) for entry in entries]
 
 
 def _parsed(message_type: type, serialized: bytes, header: Header):
@@ -331,14 +333,3 @@ def _rows(feature: tf.train.Feature) -> np.ndarray:
 
 def _mask(feature: tf.train.Feature) -> np.ndarray:
   return tf.io.decode_png(feature.bytes_list.value[0], channels=1).numpy()[..., 0]  # [H, W]
-
-
-def regions(serialized: bytes, kind: str, feature: str) -> list[np.ndarray] | None:
-  """A name of BOXES or MASKS of each frame: float [n, 4] or uint8 [H, W]; None where the record does not tell."""
-  if kind == "video":
-    lists = tf.train.SequenceExample.FromString(serialized).feature_lists.feature_list
-    entries = lists[feature].feature if feature in lists else None
-  else:
-    features = tf.train.Example.FromString(serialized).features.feature
-    entries = [features[feature]] if feature in features else None
-  return None if entries is None else [_rows(entry) if feature in BOXES else _mask(entry) for entry in entries]
