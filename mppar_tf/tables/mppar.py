@@ -28,8 +28,8 @@ VITA = Row("vita (entropy, M=4, restarting)", ("--method=entropy", "--ensemble=4
 # Protocols b and d have one training attacker.
 VITA_ALONE = Row("vita (entropy, M=1, restarting)", ("--method=entropy", "--ensemble=1", "--restart_every=100"), "vita", RESTARTS)
 SPACT = Row("spact", ("--method=spact",), "spact")
-BDQ_OURS = Row("bdq", ("--method=bdq",))  # tables 1 and 3 have no bdq
-BDQ = Row("bdq", ("--method=bdq",), "bdq")
+BDQ_OURS = Row("bdq (photographs: between two shifted views)", ("--method=bdq",))  # tables 1 and 3 have no bdq
+BDQ = Row("bdq (photographs: between two shifted views)", ("--method=bdq",), "bdq")
 
 # "Full" where the protocol knows one attack model alternates over more than that: its own beside MobileNetV2.
 SEVERAL = "--training_attackers=resnet_v1_50,mobilenet_v2_0.5,mobilenet_v2_0.75,mobilenet_v2_1.0"
