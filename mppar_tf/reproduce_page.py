@@ -60,7 +60,7 @@ def write_table(name: str, benchmark: str, command: str, plan: Plan, results: pa
 
 
 def heading(table: Table, name: str) -> str:
-  return f"{table.source}, {'table' if name[0].isdigit() else ''} {name}".replace("  ", " ")
+  return f"{table.source}, {'table' if name[0].isdigit() else ''} {name}".replace("  ", " ") if table.source else name.capitalize()
 
 
 def trade_off(path: pathlib.Path, table: Table, rows: Found) -> bool:
@@ -79,14 +79,14 @@ def body(table: Table, benchmark: str, command: str, plan: Plan, rows: Found) ->
   done = sum(cell.done for cell in plan.cells)
   promised = {label: len(cells) for label, cells in plan.rows.items()}
   beside = {f"paper, {name}": {row.label: paper.told(table, row, name) for row in table.rows} for name in paper.shown(table, benchmark)}
-  if not beside:
+  if not beside and table.source:
     beside = {"paper": {row.label: paper.told(table, row, benchmark) for row in table.rows}}
   head = [f"    {command}", f"{done} of {len(plan.cells)} cells are finished{commits(results)}."]
   parts = [*head, comparison.table(results, list(plan.rows), columns=table.figures, seeds=promised, beside=beside)]
   parts += by_attacker(table, benchmark, rows)
   parts += [f"{', '.join(row.label for row in table.rows if row.lacking == why)}: not played, {why}."
             for why in dict.fromkeys(row.lacking for row in table.rows if row.lacking)]
-  parts += [source(table, benchmark), *([table.note] if table.note else [])]
+  parts += [text for text in (source(table, benchmark), table.note) if text]
   return "\n\n".join(parts)
 
 
@@ -98,6 +98,8 @@ def commits(results: Sequence[Mapping[str, Any]]) -> str:
 
 def source(table: Table, benchmark: str) -> str:
   """Where the paper's columns come from, and that they are of other data where they are."""
+  if not table.source:
+    return ""
   if table.number is None:
     return f"{table.source} shows curves here; their numbers are not at hand."
   told = f"The paper's columns: {table.source}, table {table.number}, percent where no unit stands, as printed"

@@ -75,7 +75,7 @@ def of_table(name: str, benchmark: str, seeds: Iterable[int], evaluation: str | 
   rows = {row.label: () if row.flags is None else (*training, *table.on.get(benchmark, ()), *row.flags, *row.on.get(benchmark, ()))
           for row in table.rows}
   return plan(rows, judging, tuple(seeds), lambda chosen, key, seed: f"{chosen[0].protocol}_{chosen[0].method}-{key}",
-              runs / "cells" / benchmark, results / "cells" / benchmark)
+              runs / "cells" / benchmark, results / "cells" / benchmark, table.judging)
 
 
 def training_flagfile(protocol: str, benchmark: str) -> tuple[str, ...]:
@@ -95,15 +95,16 @@ def of_study(study: str, config: str, methods: Sequence[str], seeds: Iterable[in
 
 
 def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Sequence[int], name, runs: pathlib.Path,
-         results: pathlib.Path) -> Plan:
+         results: pathlib.Path, judging: Sequence[str] = ()) -> Plan:
   """Cells of rows: label -> flags of training; a row without flags has no cells.
 
   Args:
     name: (settings of training, digest, seed) -> the cell's name.
+    judging: flags of evaluation after those of its flagfile.
   Raises:
     OptionError: flags that training or evaluation would refuse; names the row.
   """
-  judging = tuple(flagfiles.expand([f"--flagfile={evaluation}"])) if evaluation else ()
+  judging = (*(flagfiles.expand([f"--flagfile={evaluation}"]) if evaluation else ()), *judging)
   judged = deciding(parsed(judging, JUDGING, "--evaluation"))
   found: dict[str, list[Cell]] = {}
   same: dict[pathlib.Path, Cell] = {}

@@ -26,6 +26,7 @@ LOOK_SECONDS = 1.0  # between two looks at what runs
 PATIENCE = 600.0  # seconds in which a stopped training finishes its step and saves
 MACHINE = tuple(f"--{name}=" for name in ("run_dir", "data_dir", "init_from", "raw_levels_dir", "compare", "recognizer_weights"))
 SECONDS = "cell_seconds.json"
+VALIDATION = "--judged_split=validation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,11 +156,11 @@ def publish(cell: Cell) -> None:
   """Puts a judged cell's results, with the losses of its training, where the comparison keeps them, whole or not at all.
 
   Raises:
-    ValueError: the evaluation left no results.json.
+    ValueError: the evaluation left no such file.
   """
-  found = cell.run_dir / "results.json"
+  found = cell.run_dir / f"results{'_validation' if VALIDATION in cell.settings else ''}.json"
   if not found.exists():
-    raise ValueError("its evaluation judges under another name than results.json: another split or protocol than the run's own")
+    raise ValueError(f"its evaluation judges under another name than {found.name}: another protocol than the run's own")
   results = json.loads(found.read_text(encoding="utf-8"))
   results["flags"] = [flag for flag in results["flags"] if not flag.startswith(MACHINE)]
   kept = results | {"cell": cell.name, "cell_seconds": _spent(cell), **curves.read(cell.run_dir)}

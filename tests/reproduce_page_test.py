@@ -124,6 +124,7 @@ def test_curves_are_drawn_again_from_the_cells_alone(tmp_path):
 def test_every_heading_names_paper_and_table():
   assert reproduce_page.heading(tables.TABLES["1"], "1") == "MPPAR 2023, table 1"
   assert reproduce_page.heading(tables.TABLES["vita"], "vita") == "VITA 2020, vita"
+  assert reproduce_page.heading(tables.TABLES["tuning"], "tuning") == "Tuning"
 
 
 # ---- curves of a run ----

@@ -1,5 +1,6 @@
 """Comparisons with programs of straw: what is run, what is not run again, who waits for whom, what a failure or a stop leaves behind."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -21,6 +22,8 @@ ROWS = (Row("basic", ("--method=basic",), "basic"), Row("blurred", ("--method=st
 TABLE = Table("A table", "MPPAR 2023", "1", "a", ("twin",), ROWS)
 OTHER = Table("Another", "MPPAR 2023", "2", "a", ("twin",), (ROWS[2], Row("joint", ("--method=mppar", "--meta_gradient=joint"))))
 
+TUNING = dataclasses.replace(TABLE, source="", number=None, judging=("--judged_split=validation",))
+
 
 @pytest.fixture
 def straw(tmp_path, monkeypatch):
@@ -31,7 +34,7 @@ def straw(tmp_path, monkeypatch):
   monkeypatch.setattr(reproduce_run, "PROGRAMS", {name: (STRAW, name) for name in ("train", "evaluate")})
   monkeypatch.setattr(reproduce_run, "LOOK_SECONDS", 0.01)
   monkeypatch.setattr(reproduce, "prepare", lambda *_: None)
-  monkeypatch.setattr(tables, "TABLES", {"one": TABLE, "two": OTHER})
+  monkeypatch.setattr(tables, "TABLES", {"one": TABLE, "two": OTHER, "tuning": TUNING})
   monkeypatch.setattr(flagfiles.sys, "argv", ["reproduce"])
   return folder
 
@@ -116,6 +119,15 @@ def test_an_evaluation_under_another_name_is_a_failed_cell(straw, go, capsys):
   (straw / "elsewhere").write_text("")
   assert go("--seeds=1") == reproduce.FAILED
   assert "than the run's own" in capsys.readouterr().out
+
+
+def test_tuning_keeps_what_was_judged_on_validation_data_under_names_of_its_own(straw, go, tmp_path, capsys):
+  assert go("--seeds=1", table="tuning") == 0, capsys.readouterr().out
+  judged = [flags for program, _, _, flags, _ in started(straw) if program == "evaluate"]
+  assert {flags["judged_split"] for flags in judged} == {"validation"}
+  page = (tmp_path / "RESULTS.md").read_text()
+  assert "| basic | 0.800 | 0.600 | 0.700 | 1 |" in page and "paper" not in page
+  assert go("--seeds=1") == 0 and len(started(straw)) == 12, "figures of tuning passed for those of the test"
 
 
 def stop_when_begun(cells) -> None:

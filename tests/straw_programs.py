@@ -35,7 +35,8 @@ def main() -> int:
   with open(straw / "started", "a") as file:
     file.write(json.dumps([program, method, int(seed), flags, os.nice(0)]) + "\n")
   if program == "evaluate":
-    name = "results_protocol_c.json" if (straw / "elsewhere").exists() else "results.json"
+    suffix = "_validation" if flags.get("judged_split") == "validation" else ""
+    name = "results_protocol_c.json" if (straw / "elsewhere").exists() else f"results{suffix}.json"
     (run_dir / name).write_text(json.dumps(results(method, int(seed))))
     return 0
   if (straw / "long").exists():

@@ -1,5 +1,6 @@
 """The papers' tables: every one plans on every benchmark that it names, and stands beside exactly the figures that its paper prints."""
 
+import collections
 import csv
 import pathlib
 
@@ -99,6 +100,15 @@ def test_the_same_cell_of_two_tables_is_one():
   assert plan_of("pilot3", "twin") == plan_of("pilot4", "twin") and plan_of("pilot3", "ucf101_vispr") != plan_of("pilot4", "ucf101_vispr")
   assert {cell.name for cell in plan_of("pilot2", "sbu").cells} - {cell.name for cell in plan_of("vita", "sbu").cells} == {
       cell.name for label, cells in plan_of("pilot2", "sbu").rows.items() if "M=6" in label for cell in cells}
+
+
+def test_tuning_sees_validation_data_alone_and_each_method_has_six_runs_at_most():
+  found = plan_of("tuning", "twin").cells
+  assert all("--judged_split=validation" in cell.settings for cell in found)
+  assert max(collections.Counter(cell.method for cell in found).values()) <= 6
+  for name, benchmark in PLANNED:
+    if name != "tuning":
+      assert all("--judged_split=test" in cell.settings for cell in plan_of(name, benchmark).cells)
 
 
 def test_a_benchmark_that_a_table_does_not_know_is_an_error_with_the_choices():

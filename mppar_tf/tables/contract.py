@@ -20,12 +20,13 @@ class Row:
 class Table:
   """A table, or the data behind a figure, of a paper."""
   title: str
-  source: str  # as in paper_figures.csv
+  source: str  # as in paper_figures.csv; "" for what is in no paper
   number: str | None  # the same; None: a figure, whose numbers are not at hand
   protocol: str
   benchmarks: tuple[str, ...]
   rows: tuple[Row, ...]
   on: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: NO_FLAGS)  # benchmark -> flags of all rows
   figures: tuple[str, ...] = ()  # columns, in place of action and leak
+  judging: tuple[str, ...] = ()  # flags of mppar_tf.evaluate, after those of its flagfile
   curves: tuple[str, ...] = ()  # losses of f^D's update that are drawn beside the table
   note: str = ""
