@@ -33,6 +33,7 @@ Exit codes: 0 all measured; 1 a variant failed or died (named in the table; the 
 import contextlib
 import dataclasses
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -40,7 +41,7 @@ import pathlib
 import platform
 import sys
 import tempfile
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import mppar_tf
 from mppar_tf import bench_tables, flagfiles, options, side_by_side
@@ -59,7 +60,6 @@ UPDATES = {  # variant -> method, meta gradient
 REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "profile_paper": "basic", "precision_paper": "float32",
              "training_small": "basic", "trainings_paper": "",
              "input": "videos", "building": "decoding"}
-OF_UPDATES = ("updates_small", "updates_paper", "profile_paper", "precision_paper")
 PRECISIONS = {  # variant -> how its arithmetic differs
     "float32": {"precision": "float32"},
     "float32, one thread": {"precision": "float32", "threads": 1},
@@ -71,6 +71,18 @@ SMALL_CLASSES, PAPER_CLASSES = 10, 101  # of the twin, and of UCF101
 PAPER_ATTACKERS = ("mobilenet_v2_0.5", "mobilenet_v2_1.0")
 INPUT_BATCH = 8  # clips
 LEAD_BATCHES = 8  # more than the pipeline prepares ahead
+
+
+Measure = Callable[[], dict[str, Any]]
+
+
+class Asked(NamedTuple):
+  """The options of one call."""
+  bench: options.BenchOptions
+  clip: options.ClipOptions
+  machine: options.MachineOptions
+  seed: options.SeedOptions
+  storage: options.StorageOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,30 +98,12 @@ def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options:
         storage: options.StorageOptions) -> int:
   """Measures the chosen parts; returns an exit code."""
   # All that can be wrong with the flags is found before the first minute is spent.
-  chosen = list(dict.fromkeys(bench.bench_parts))
-  jobs = {part: update_jobs(part, bench, clip, machine_options, seed.seed) for part in chosen if part in OF_UPDATES}
-  if "trainings_paper" in chosen:
-    check_trainings(bench.bench_trainings)
-  if "input" in chosen:
-    check_input(clip)
-  if "building" in chosen and bench.bench_source:
-    check_source(bench.bench_source)
+  chosen, asked = list(dict.fromkeys(bench.bench_parts)), Asked(bench, clip, machine_options, seed, storage)
+  measures = {part: PARTS[part](part, asked) for part in chosen}
   report = {"machine": machine(), "flags": flagfiles.lines(bench, clip, machine_options, seed), "parts": {}}
   print(bench_tables.machine_line(report["machine"]), flush=True)
-  for part in chosen:
-    if part == "input":
-      found = measure_input(bench, clip, machine_options, seed.seed)
-    elif part == "building":
-      found = measure_building(bench, machine_options, seed.seed)
-    elif part == "trainings_paper":
-      found = measure_trainings(bench, machine_options, seed.seed)
-    elif part == "training_small":
-      found = measure_training(bench, machine_options, seed, storage)
-    elif part == "precision_paper":
-      found = measure_precision(jobs[part], bench.bench_rounds)
-    else:
-      found = dataclasses.asdict(measured(part, jobs[part], bench.bench_rounds)) | {"sizes": sizes(jobs[part])}
-    report["parts"][part] = found | {"reference": REFERENCE[part], "load_average_after": _load()}
+  for part, measure in measures.items():
+    report["parts"][part] = measure() | {"reference": REFERENCE[part], "load_average_after": _load()}
     report["parts"][part]["summary"] = bench_tables.summaries(report["parts"][part])
     print("\n" + bench_tables.table(part, report["parts"][part]), flush=True)
     save(bench.bench_json, report)
@@ -129,6 +123,18 @@ def measured(part: str, jobs: Mapping[str, Job], rounds: int) -> side_by_side.Me
 
 
 # ---- updates ----
+
+
+def updates(part: str, asked: Asked) -> Measure:
+  """Rounds of one anonymizer update. Raises OptionError."""
+  jobs = update_jobs(part, asked.bench, asked.clip, asked.machine, asked.seed.seed)
+  return lambda: dataclasses.asdict(measured(part, jobs, asked.bench.bench_rounds)) | {"sizes": sizes(jobs)}
+
+
+def precision(part: str, asked: Asked) -> Measure:
+  """Rounds of one meta-gradient, and how far apart those of several precisions are. Raises OptionError."""
+  jobs = update_jobs(part, asked.bench, asked.clip, asked.machine, asked.seed.seed)
+  return lambda: measure_precision(jobs, asked.bench.bench_rounds)
 
 
 def update_jobs(part: str, bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions,
@@ -185,12 +191,13 @@ def measure_precision(jobs: Mapping[str, Job], rounds: int) -> dict[str, Any]:
 # ---- input ----
 
 
-def check_input(clip: options.ClipOptions) -> None:
+def reading(_: str, asked: Asked) -> Measure:
   """Raises OptionError where the crop does not fit into the videos that are made."""
   from mppar_tf import bench_videos
   height, width = bench_videos.HEIGHT, bench_videos.WIDTH
-  if clip.crop > min(height, width):
-    raise options.OptionError(f"--crop={clip.crop} does not fit into the benchmark's videos of {width}x{height} pixels")
+  if asked.clip.crop > min(height, width):
+    raise options.OptionError(f"--crop={asked.clip.crop} does not fit into the benchmark's videos of {width}x{height} pixels")
+  return functools.partial(measure_input, asked.bench, asked.clip, asked.machine, asked.seed.seed)
 
 
 def measure_input(bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions,
@@ -228,12 +235,17 @@ def _nothing(lost: side_by_side.Lost) -> dict[str, Any]:
 # ---- trainings ----
 
 
-def check_trainings(names: Sequence[str]) -> None:
+def trainings(_: str, asked: Asked) -> Measure:
   """Raises OptionError where a flagfile is missing, or none is named."""
-  if not names:
+  if not asked.bench.bench_trainings:
     raise options.OptionError("--bench_trainings= names no flagfile")
-  for name in names:
+  for name in asked.bench.bench_trainings:
     flagfiles.expand([f"--flagfile={name}"])
+  return functools.partial(measure_trainings, asked.bench, asked.machine, asked.seed.seed)
+
+
+def training(_: str, asked: Asked) -> Measure:
+  return functools.partial(measure_training, asked.bench, asked.machine, asked.seed, asked.storage)
 
 
 def measure_trainings(bench: options.BenchOptions, machine_options: options.MachineOptions, seed: int) -> dict[str, Any]:
@@ -269,13 +281,15 @@ def _add_training(found: dict[str, Any], name: str, one: dict[str, Any]) -> None
 # ---- building ----
 
 
-def check_source(folder: str) -> None:
-  """Raises OptionError where no video lies below the folder."""
+def building(_: str, asked: Asked) -> Measure:
+  """Raises OptionError where no video lies below the source that was named."""
   from mppar_tf import bench_building
   try:
-    bench_building.real_videos(folder)
+    if asked.bench.bench_source:
+      bench_building.real_videos(asked.bench.bench_source)
   except ValueError as error:
     raise options.OptionError(f"--bench_source={error}") from error
+  return functools.partial(measure_building, asked.bench, asked.machine, asked.seed.seed)
 
 
 def measure_building(bench: options.BenchOptions, machine_options: options.MachineOptions, seed: int) -> dict[str, Any]:
@@ -296,6 +310,15 @@ def measure_building(bench: options.BenchOptions, machine_options: options.Machi
     found = dataclasses.asdict(measured("building", jobs, bench.bench_rounds))
   found |= {"material": material | {"real": bool(bench.bench_source)}}
   return found | {"projection": bench_building.projection(found["rounds"])}
+
+
+# ---- parts ----
+
+
+PARTS: dict[str, Callable[[str, Asked], Measure]] = {  # part -> looks at its flags, and gives what measures it
+    "updates_small": updates, "updates_paper": updates, "profile_paper": updates, "precision_paper": precision,
+    "training_small": training, "trainings_paper": trainings, "input": reading, "building": building,
+}
 
 
 # ---- facts ----

@@ -27,8 +27,7 @@ PROTOCOLS = table_keys("mppar_tf.protocols", "PROTOCOLS")
 METHODS = table_keys("mppar_tf.methods", "METHODS")
 TABLES = table_keys("mppar_tf.tables", "TABLES")
 SIZES = ("tiny", "small", "paper")
-BENCH_PARTS = ("updates_small", "updates_paper", "profile_paper", "precision_paper", "training_small", "trainings_paper", "input",
-               "building")
+BENCH_PARTS = table_keys("mppar_tf.bench", "PARTS")
 ATTACKER_WEIGHTS = ("scratch", "imagenet", "imagenet_where_offered")
 
 
@@ -317,7 +316,7 @@ class ReproduceOptions(BenchmarkOptions):
 class BenchOptions:
   """What is measured, and how often."""
   bench_parts: tuple[str, ...] = option(("updates_small", "updates_paper", "input", "building"), "What is measured.",
-                                        choices=lambda: BENCH_PARTS)
+                                        choices=BENCH_PARTS)
   bench_rounds: int = option(10, "Rounds; in each, every variant is measured once.", low=1)
   bench_json: str | None = option(None, "Path of a JSON file that keeps every figure of every round.")
   bench_config: str = option("protocol_a.flags", "Flagfile of the training whose networks and batches updates_small measures.")
@@ -332,7 +331,7 @@ class BenchOptions:
 
   def __post_init__(self):
     if not self.bench_parts:
-      raise OptionError(f"--bench_parts= names no part; there are {', '.join(BENCH_PARTS)}")
+      raise OptionError(f"--bench_parts= names no part; there are {', '.join(BENCH_PARTS())}")
     if self.bench_source is not None and not os.path.isdir(self.bench_source):
       raise OptionError(f"--bench_source={self.bench_source}: no such folder")
     if self.bench_json is not None:
