@@ -48,10 +48,11 @@ def build(networks: Networks, settings: Any) -> Method:
   plan = lambda update: EpisodePlan("single", 0, "all", "same", 0, 0)
   method = game.assemble(dataclasses.replace(networks, attackers={}), settings, plan,
                          lambda f_d_optimizer: _anonymizer(f_d, networks.recognizer, f_b, f_d_optimizer, settings))
+  update = {role: one for role, one in method.update.items() if role != "validation"}  # the game does not ask for it
   turns = Turns(("recognizer", f"attacker/{BUDGET}", "anonymizer"), settings.gate_smoothing, settings.max_steps)
   return dataclasses.replace(
       method, models=method.models | {BUDGET: f_b}, optimizers=method.optimizers | {BUDGET: optimizer},
-      update=method.update | {f"attacker/{BUDGET}": _budget(method.anonymize, f_b, optimizer, settings)},
+      update=update | {f"attacker/{BUDGET}": _budget(method.anonymize, f_b, optimizer, settings)},
       schedule=Schedule(game.stages(settings, (BUDGET,)), (BUDGET,), turns))
 
 
