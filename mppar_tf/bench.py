@@ -100,7 +100,8 @@ def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options:
   # All that can be wrong with the flags is found before the first minute is spent.
   chosen, asked = list(dict.fromkeys(bench.bench_parts)), Asked(bench, clip, machine_options, seed, storage)
   measures = {part: PARTS[part](part, asked) for part in chosen}
-  report = {"machine": machine(), "flags": flagfiles.lines(bench, clip, machine_options, seed), "parts": {}}
+  lines = [line for line in flagfiles.lines(bench, clip, machine_options, seed) if not line.startswith("--bench_json=")]
+  report = {"machine": machine(), "flags": lines, "parts": {}}
   print(bench_tables.machine_line(report["machine"]), flush=True)
   for part, measure in measures.items():
     report["parts"][part] = measure() | {"reference": REFERENCE[part], "load_average_after": _load()}

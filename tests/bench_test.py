@@ -228,6 +228,7 @@ def test_the_report_says_where_it_was_measured(measured):
   machine = report["machine"]
   assert machine["cpu"] in out and machine["cores"] >= 1 and machine["memory_gib"] > 0.5
   assert {"python", "tensorflow", "keras", "numpy", "av"} <= set(machine["versions"]) and "--bench_rounds=3" in report["flags"]
+  assert not [line for line in report["flags"] if line.startswith("--bench_json=")], "where the report lies is no fact of it"
   assert all("load_average_after" in part for part in report["parts"].values())
 
 
