@@ -34,16 +34,17 @@ def make_records(data_dir: str, seed: int) -> None:
   """Datasets ucf101, hmdb51_without_pa_hmdb51, pa_hmdb51, vispr and sbu, a few records each, as their readers would name and label them."""
   random = np.random.default_rng(seed)
   films = [list(bench_videos.pictures(seed + number, FRAMES)) for number in range(4)]
+  classes_of = {name: tuple(f"action{number}" for number in range(count)) for name, count in ACTIONS.items()}
   for name, dataset in (("ucf101", "ucf101"), ("hmdb51", "hmdb51_without_pa_hmdb51")):
-    classes = tuple(f"action{number}" for number in range(ACTIONS[name]))
+    classes = classes_of[name]
     _write(data_dir, schema.Header(dataset, "video", classes), VIDEOS,
            lambda number: schema.Video(str(number), films[number % len(films)], 25.0, int(random.integers(len(classes)))))
-  classes = tuple(f"action{number}" for number in range(ACTIONS["hmdb51"]))
+  classes = classes_of["hmdb51"]
   attributes = tuple(vocabularies.PA_HMDB51)
   _write(data_dir, schema.Header("pa_hmdb51", "video", classes, attributes), {"test": VIDEOS["test"]}, lambda number: schema.Video(
       str(number), films[number % len(films)], 30.0, int(random.integers(len(classes))),
       frame_labels={name: [int(random.random() < PRESENT)] * FRAMES for name in attributes}))
-  classes = tuple(f"action{number}" for number in range(ACTIONS["sbu"]))
+  classes = classes_of["sbu"]
   _write(data_dir, schema.Header("sbu", "video", classes), VIDEOS, lambda number: schema.Video(
       str(number), films[number % len(films)], 15.0, number % len(classes), subject=f"pair{number % PAIRS}"), closed_set_identity=True)
   attributes = (*vocabularies.VISPR, *vocabularies.PA_HMDB51)

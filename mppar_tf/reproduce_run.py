@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, Callable, Mapping, Sequence
 
-from mppar_tf import curves, reproduce_plan
+from mppar_tf import curves, evaluate, reproduce_plan
 from mppar_tf.reproduce_plan import Cell
 from mppar_tf.tables import recipes
 
@@ -26,7 +26,6 @@ LOOK_SECONDS = 1.0  # between two looks at what runs
 PATIENCE = 600.0  # seconds in which a stopped training finishes its step and saves
 MACHINE = tuple(f"--{name}=" for name in ("run_dir", "data_dir", "init_from", "raw_levels_dir", "compare", "recognizer_weights"))
 SECONDS = "cell_seconds.json"
-VALIDATION = "--judged_split=validation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +157,8 @@ def publish(cell: Cell) -> None:
   Raises:
     ValueError: the evaluation left no such file.
   """
-  found = cell.run_dir / f"results{'_validation' if VALIDATION in cell.settings else ''}.json"
+  split, protocol = (evaluate.value_of([*cell.settings], name) for name in ("judged_split", "protocol"))
+  found = evaluate.results_path(str(cell.run_dir), split, protocol)
   if not found.exists():
     raise ValueError(f"its evaluation judges under another name than {found.name}: another protocol than the run's own")
   results = json.loads(found.read_text(encoding="utf-8"))
