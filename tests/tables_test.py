@@ -102,10 +102,10 @@ def test_the_same_cell_of_two_tables_is_one():
       cell.name for label, cells in plan_of("pilot2", "sbu").rows.items() if "M=6" in label for cell in cells}
 
 
-def test_tuning_sees_validation_data_alone_and_each_method_has_six_runs_at_most():
+def test_tuning_sees_validation_data_alone_and_each_method_has_four_runs_at_most():
   found = plan_of("tuning", "twin").cells
   assert all("--judged_split=validation" in cell.settings for cell in found)
-  assert max(collections.Counter(cell.method for cell in found).values()) <= 6
+  assert max(collections.Counter(cell.method for cell in found).values()) <= 4
   for name, benchmark in PLANNED:
     if name != "tuning":
       assert all("--judged_split=test" in cell.settings for cell in plan_of(name, benchmark).cells)
