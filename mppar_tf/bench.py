@@ -35,7 +35,6 @@ import dataclasses
 import datetime
 import functools
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -44,7 +43,7 @@ import tempfile
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import mppar_tf
-from mppar_tf import bench_tables, flagfiles, options, side_by_side
+from mppar_tf import bench_tables, flagfiles, options, side_by_side, whole_files
 from mppar_tf.progress import progress_bar
 from mppar_tf.side_by_side import Job
 
@@ -353,9 +352,7 @@ def _cpu() -> str:
 def save(path: str | None, report: Mapping[str, Any]) -> None:
   """Writes the report whole or not at all."""
   if path:
-    temporary = pathlib.Path(path).with_name(pathlib.Path(path).name + ".part")
-    temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    whole_files.write_json(pathlib.Path(path), report)
 
 
 if __name__ == "__main__":

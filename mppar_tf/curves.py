@@ -1,12 +1,13 @@
 """The losses of f^D's updates over a run, from its TensorBoard events, thinned so that they fit into a cell's results; and their plot."""
 
-import os
 import pathlib
 import statistics
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from mppar_tf import whole_files
 
 POINTS = 40  # of a curve
 ROLE = "anonymizer/"
@@ -73,8 +74,5 @@ def draw(path: pathlib.Path, runs: Mapping[str, Sequence[Mapping[str, Any]]], na
     panel.grid(alpha=0.2)
     panel.legend(fontsize=8)
   figure.suptitle(title, fontsize=10)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f".{path.name}.part")
-  figure.savefig(part, format="png", dpi=110)
-  os.replace(part, path)
+  whole_files.write(path, lambda part: figure.savefig(part, format="png", dpi=110))
   return True

@@ -18,7 +18,7 @@ import h5py
 import keras
 import tensorflow as tf
 
-from mppar_tf import checkpoints
+from mppar_tf import checkpoints, whole_files
 from mppar_tf.data import manifest
 from mppar_tf.models import imagenet, transfer
 from mppar_tf.models.attackers import ATTACKERS
@@ -233,9 +233,7 @@ def told(taken: Mapping[str, Any]) -> list[str]:
 def write(run_dir: pathlib.Path, taken: Mapping[str, Any]) -> None:
   """Keeps the record, where there is anything to keep."""
   if taken:
-    part = run_dir / f".{RECORD}.part"
-    part.write_text(json.dumps(taken, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, run_dir / RECORD)
+    whole_files.write_json(run_dir / RECORD, taken)
 
 
 def read(run_dir: str | os.PathLike) -> dict[str, Any]:

@@ -308,6 +308,8 @@ class ReproduceOptions(BenchmarkOptions):
   nice: int = option(0, "Lowers the priority of cells: 19 gives way to everything else.", low=0, high=19)
   cells_dir: str = option("runs", "Where runs go.")
   results_dir: str = option("results", "Where results and tables go.")
+  adopt: str | None = option(None, "Folder of finished results, of a comparison of one's own say: those made with a cell's very flags "
+                                   "become that cell's and are not run again.")
   page: str | None = option(None, "Markdown page whose part between a table's markers is written anew, appended where there is none; none: "
                                   "RESULTS.md, beside a --results_dir called results, else inside of it.")
 

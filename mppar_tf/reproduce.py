@@ -8,7 +8,9 @@
 Tables are MPPAR's 1 to 4 (protocols A to D), 5 (with Figure 3), supp1 to supp4 and supp_figure1; vita; pilot1 to pilot4. A cell is one row
 with one seed: `mppar_tf.train`, then `mppar_tf.evaluate`, each in a process of its own with its log in the cell's folder. It is named by a
 digest of the flags that decide its result, so that the same cell in two tables is run once and a changed recipe is another one; a finished
-cell is never run again. Learned methods of one seed start from one shared initialisation (stages 1 to 3), which the first of them computes.
+cell is never run again. Cells that differ in how they are judged alone share one training (tables 3 and 1, 4 and 2, tuning and others), and
+learned methods of one seed start from one shared initialisation (stages 1 to 3), which the first of them computes.
+--adopt=results/twin_protocol_a takes over a comparison's finished results where their flags are a cell's.
 A failing cell is reported at once and stops none of the others. Results are JSON, one file per cell, below --results_dir; the table with
 mean, spread and n, the paper's numbers, each method's difference to `basic_equal_data` paired by seed, and plots stand below tables/ there
 and, between markers, on the page of results; text outside of the markers stays as it is. Without --table it is a comparison of one's own.
@@ -49,6 +51,9 @@ def main(arguments=None) -> int:
 def run(chosen, storage) -> int:
   """Runs what is missing, then writes the table; returns an exit code."""
   plan = plan_of(chosen)
+  if chosen.adopt and not chosen.dry_run:
+    for cell in reproduce_plan.adopt(plan.cells, adopted_folder(chosen.adopt)):
+      print(f"adopted: {cell.told}")
   results = [found for cell in plan.cells if (found := reproduce_plan.read(cell))]
   known = reproduce_run.seconds_of([*results, *others(plan)])
   todo = [cell for cell in plan.cells if not cell.done]
@@ -80,6 +85,14 @@ def plan_of(chosen) -> reproduce_plan.Plan:
   if chosen.table:
     return reproduce_plan.of_table(chosen.table, chosen.benchmark, seeds, chosen.evaluation, *places)
   return reproduce_plan.of_study(chosen.study, chosen.config, chosen.methods, seeds, chosen.evaluation, *places)
+
+
+def adopted_folder(name: str) -> pathlib.Path:
+  """Raises OptionError where there is no such folder."""
+  folder = pathlib.Path(name)
+  if not folder.is_dir():
+    raise options.OptionError(f"--adopt={name}: no such folder; it must hold results, a comparison's own for example")
+  return folder
 
 
 def others(plan: reproduce_plan.Plan) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import os
 import pathlib
 from typing import Any, Mapping, Sequence
 
-from mppar_tf import comparison, curves, tables
+from mppar_tf import comparison, curves, tables, whole_files
 from mppar_tf.flagfiles import OptionError
 from mppar_tf.reproduce_plan import Cell, Plan, name_of, read
 from mppar_tf.tables import paper
@@ -53,9 +53,9 @@ def write_table(name: str, benchmark: str, command: str, plan: Plan, results: pa
   def linked(where: pathlib.Path) -> str:
     links = [f"![{path.stem.replace('_', ' ')}]({os.path.relpath(path, where).replace(os.sep, '/')})" for path in pictures]
     return "\n\n".join([text, *links]) + "\n"
-  replace(folder / f"{stem}.md", linked(folder))
+  whole_files.write_text(folder / f"{stem}.md", linked(folder))
   there = page.read_text(encoding="utf-8") if page.exists() else "# Results\n"
-  replace(page, placed(there, name, benchmark, f"{heading(table, name)}, {benchmark}: {table.title}", linked(page.parent)))
+  whole_files.write_text(page, placed(there, name, benchmark, f"{heading(table, name)}, {benchmark}: {table.title}", linked(page.parent)))
   return text
 
 
@@ -145,13 +145,6 @@ def placed(page: str, name: str, benchmark: str, title: str, text: str) -> str:
   return f"{before}{start}\n{text}{END}{after}"
 
 
-def replace(path: pathlib.Path, text: str) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f".{path.name}.part")
-  part.write_text(text, encoding="utf-8")
-  os.replace(part, path)
-
-
 # ---- one's own comparison ----
 
 
@@ -160,7 +153,7 @@ def write_study(plan: Plan, results: pathlib.Path) -> str:
   rows = found(plan)
   finished = [result for found in rows.values() for result in found]
   text = comparison.table(finished, list(plan.rows), seeds={label: len(cells) for label, cells in plan.rows.items()})
-  replace(results / "table.md", text + "\n")
+  whole_files.write_text(results / "table.md", text + "\n")
   if finished:
     from mppar_tf.evaluation import report
     report.trade_off(results / "trade_off.png", finished)

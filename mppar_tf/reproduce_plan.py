@@ -2,8 +2,10 @@
 
 Two rows, of one table or of two, whose flags come to the same are one cell; a changed recipe is another one. What decides nothing (where
 data lies, threads, what is logged) is not in the digest. Nor is a value that is the option's default, so that a new option changes no name.
+Cells that differ in how they are judged alone (tuning and a table, protocols A and C) are judged from one training.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,18 +14,20 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from absl import flags
 
-from mppar_tf import evaluate, flagfiles, train
+from mppar_tf import evaluate, flagfiles, train, whole_files
 from mppar_tf.flagfiles import OptionError
 
 # They decide nothing of a result, but for rounding.
 MACHINE = ("run_dir", "data_dir", "init_from", "threads", "deterministic", "virtual_devices", "strategy", "log_every", "keep_checkpoints",
            "checkpoint_every", "checkpoint_steps", "raw_levels_dir", "compare", "sheet_frames", "evaluation_batch")
+# What is trained does not hang on which attributes the test asks for: a table of C judges the trainings of A its own way, D those of B.
+TRAINED_UNDER = {"c": "a", "d": "b"}
 JUDGING = evaluate.PROGRAM_OPTIONS[:1]  # how it is judged; all else belongs to the run
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """One run: a method with its flags, a seed, and its folders."""
+  """One run, judged one way: a method with its flags, a seed, and its folders. Several cells may judge one run."""
   name: str
   method: str
   seed: int
@@ -75,7 +79,7 @@ def of_table(name: str, benchmark: str, seeds: Iterable[int], evaluation: str | 
   rows = {row.label: () if row.flags is None else (*training, *table.on.get(benchmark, ()), *row.flags, *row.on.get(benchmark, ()))
           for row in table.rows}
   return plan(rows, judging, tuple(seeds), lambda chosen, key, seed: f"{chosen[0].protocol}_{chosen[0].method}-{key}",
-              runs / "cells" / benchmark, results / "cells" / benchmark, table.judging)
+              runs / "cells" / benchmark, results / "cells" / benchmark, table.judging, shared=True)
 
 
 def training_flagfile(protocol: str, benchmark: str) -> tuple[str, ...]:
@@ -95,12 +99,13 @@ def of_study(study: str, config: str, methods: Sequence[str], seeds: Iterable[in
 
 
 def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Sequence[int], name, runs: pathlib.Path,
-         results: pathlib.Path, judging: Sequence[str] = ()) -> Plan:
+         results: pathlib.Path, judging: Sequence[str] = (), shared: bool = False) -> Plan:
   """Cells of rows: label -> flags of training; a row without flags has no cells.
 
   Args:
     name: (settings of training, digest, seed) -> the cell's name.
     judging: flags of evaluation after those of its flagfile.
+    shared: cells of one training share its run folder, which then bears the training's digest and not the cell's.
   Raises:
     OptionError: flags that training or evaluation would refuse; names the row.
   """
@@ -115,12 +120,28 @@ def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Seque
       chosen = parsed(given, train.PROGRAM_OPTIONS, f"row {label!r}")
       key = digest([*without_defaults(deciding(chosen), train.PROGRAM_OPTIONS), "evaluation",
                     *without_defaults(judged, JUDGING)])
-      named, models = name(chosen, key, seed), chosen[2]
+      named, models, of_cell = name(chosen, key, seed), chosen[2], judging
+      folder = named
+      if shared:
+        given, trained, of_cell = as_trained(given, chosen, judging)
+        folder = name(trained, digest(without_defaults(deciding(trained), train.PROGRAM_OPTIONS)), seed)
       size = max((models.anonymizer_size, models.recognizer_size, models.attacker_size), key=("tiny", "small", "paper").index)
-      cell = Cell(named, chosen[0].method, seed, given, judging, (*deciding(chosen), f"--seed={seed}", *judged), initialisation(chosen),
-                  size, runs / f"{named}_seed{seed}", results / f"{named}_seed{seed}.json")
+      cell = Cell(named, chosen[0].method, seed, given, of_cell, (*deciding(chosen), f"--seed={seed}", *judged), initialisation(chosen),
+                  size, runs / f"{folder}_seed{seed}", results / f"{named}_seed{seed}.json")
       found[label].append(same.setdefault(cell.result, cell))
   return Plan({label: tuple(cells) for label, cells in found.items()})
+
+
+def as_trained(given: Sequence[str], chosen: tuple[Any, ...], judging: Sequence[str]) -> tuple[Any, ...]:
+  """(flags of training, what they come to, flags of evaluation) of a cell, trained under the protocol that others train the same under."""
+  from mppar_tf import methods
+  from mppar_tf.protocols.benchmarks import BENCHMARKS
+  run = chosen[0]
+  under = TRAINED_UNDER.get(run.protocol)
+  if not under or not BENCHMARKS[run.benchmark].novel:  # without novel attributes the other protocol refuses to start
+    return tuple(given), chosen, tuple(judging)
+  given = (*given, f"--protocol={under}", f"--shift={chosen[3].shift if run.method in methods.SHIFTING else 'protocol'}")
+  return given, parsed(given, train.PROGRAM_OPTIONS, run.method), (*judging, f"--protocol={run.protocol}")
 
 
 def parsed(arguments: Sequence[str], option_classes: Sequence[type], what: str) -> tuple[Any, ...]:
@@ -194,10 +215,33 @@ def read(cell: Cell) -> dict[str, Any] | None:
     return None
   try:
     results = json.loads(cell.result.read_text(encoding="utf-8"))
-    then = {name_of(line): line for line in results["flags"]}
+    then = flags_then(results)
   except (ValueError, LookupError) as error:
     raise OptionError(f"{cell.result} is no results file: {error}") from error
   changed = [f"{then[name_of(line)]} then, {line} now" for line in cell.settings if then.get(name_of(line), line) != line]
   if changed:
     raise OptionError(f"{cell.result} was made with other flags ({'; '.join(changed)}): move it away, or give another --results_dir")
   return results
+
+
+def flags_then(results: dict[str, Any]) -> dict[str, str]:
+  """The flags that a result was made with, by name; its protocol is the one that it was judged under. Raises LookupError."""
+  return {name_of(line): line for line in results["flags"]} | {"protocol": f"--protocol={results['protocol']}"}
+
+
+def adopt(cells: Sequence[Cell], folder: pathlib.Path) -> list[Cell]:
+  """Takes over finished results of another folder, a study's say, that were made with a cell's very flags; returns those cells.
+
+  A flag that a result does not know, for it is older than the flag, must have its default.
+  """
+  usual = {name_of(line): line for line in flagfiles.lines(*(cls() for cls in (*train.PROGRAM_OPTIONS, *JUDGING)))}
+  taken = []
+  for path in sorted(folder.glob("*.json")):
+    with contextlib.suppress(ValueError, LookupError, TypeError):  # no results file
+      results = json.loads(path.read_text(encoding="utf-8"))
+      then = usual | flags_then(results)
+      for cell in cells:
+        if not cell.done and all(then[name_of(line)] == line for line in cell.settings):
+          whole_files.write_json(cell.result, results | {"cell": cell.name})
+          taken.append(cell)
+  return taken

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, Callable, Mapping, Sequence
 
-from mppar_tf import curves, evaluate, reproduce_plan
+from mppar_tf import curves, evaluate, reproduce_plan, whole_files
 from mppar_tf.reproduce_plan import Cell
 from mppar_tf.tables import recipes
 
@@ -25,7 +25,6 @@ PROGRAMS = {"train": ("-m", "mppar_tf.train"), "evaluate": ("-m", "mppar_tf.eval
 LOOK_SECONDS = 1.0  # between two looks at what runs
 PATIENCE = 600.0  # seconds in which a stopped training finishes its step and saves
 MACHINE = tuple(f"--{name}=" for name in ("run_dir", "data_dir", "init_from", "raw_levels_dir", "compare", "recognizer_weights"))
-SECONDS = "cell_seconds.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +91,10 @@ def _ages(running: Sequence[Running]) -> dict[Cell, float]:
 
 
 def _next(waiting: Sequence[Cell], running: Sequence[Running], ready: Mapping[str, pathlib.Path]) -> Cell | None:
-  """The first cell that need not wait for another one's initialisation."""
+  """The first cell that need wait neither for another one's initialisation nor for its run folder."""
   in_the_making = {one.cell.group for one in running} - {None} - set(ready)
-  return next((cell for cell in waiting if cell.group not in in_the_making or _begun(cell)), None)
+  taken = {one.cell.run_dir for one in running}
+  return next((cell for cell in waiting if cell.run_dir not in taken and (cell.group not in in_the_making or _begun(cell))), None)
 
 
 def _begun(cell: Cell) -> bool:
@@ -164,24 +164,24 @@ def publish(cell: Cell) -> None:
   results = json.loads(found.read_text(encoding="utf-8"))
   results["flags"] = [flag for flag in results["flags"] if not flag.startswith(MACHINE)]
   kept = results | {"cell": cell.name, "cell_seconds": _spent(cell), **curves.read(cell.run_dir)}
-  cell.result.parent.mkdir(parents=True, exist_ok=True)
-  part = cell.result.with_suffix(".part")
-  part.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-  os.replace(part, cell.result)
+  whole_files.write_json(cell.result, kept)
 
 
 def _spent(cell: Cell) -> dict[str, float]:
   """Seconds by program, over all attempts so far."""
-  path = cell.run_dir / SECONDS
+  path = _seconds_path(cell)
   return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _keep_seconds(one: Running) -> None:
   spent = _spent(one.cell)
   spent[one.program] = round(spent.get(one.program, 0.0) + time.monotonic() - one.since, 1)
-  part = one.cell.run_dir / f"{SECONDS}.part"
-  part.write_text(json.dumps(spent), encoding="utf-8")
-  os.replace(part, one.cell.run_dir / SECONDS)
+  whole_files.write_json(_seconds_path(one.cell), spent)
+
+
+def _seconds_path(cell: Cell) -> pathlib.Path:
+  """Of each cell its own: one that judges what another has trained does not count that training again."""
+  return cell.run_dir / f"seconds_{cell.name}.json"
 
 
 def last_line(path: pathlib.Path) -> str:

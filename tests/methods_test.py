@@ -66,6 +66,15 @@ def changes(role, method):
 
 
 @METHODS
+def test_the_shift_decides_something_of_those_alone_that_are_listed(name):
+  """What another --shift draws the same with is trained once for two protocols."""
+  plans = [build(name, shift=shift).plan for shift in ("alternate", "attributes", "models")]
+  drawn = [[plan(update) for update in range(8)] if plan else None for plan in plans]
+  assert (drawn[0] == drawn[1] == drawn[2]) != (name in methods.SHIFTING)
+  assert name in methods.SHIFTING or not drawn[0] or {plan.support for plan in drawn[0]} == {"all"}
+
+
+@METHODS
 def test_every_role_that_the_schedule_names_has_an_update(name):
   method = build(name)
   decided = []

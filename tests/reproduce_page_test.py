@@ -45,7 +45,8 @@ def planted(tmp_path, name, benchmark, labels, seeds=(0, 1), **changes):
   for label in set(labels):
     for cell in plan.rows[label][:labels.count(label)]:
       cell.result.parent.mkdir(parents=True, exist_ok=True)
-      results = straw_programs.results(cell.method, cell.seed, action=0.8 + cell.seed / 10) | {"flags": cell.settings} | changes
+      judged = {"flags": cell.settings, "protocol": tables.TABLES[name].protocol}
+      results = straw_programs.results(cell.method, cell.seed, action=0.8 + cell.seed / 10) | judged | changes
       cell.result.write_text(json.dumps({key: value for key, value in results.items() if value is not None}))
   return plan
 

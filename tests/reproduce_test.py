@@ -130,6 +130,29 @@ def test_tuning_keeps_what_was_judged_on_validation_data_under_names_of_its_own(
   assert go("--seeds=1") == 0 and len(started(straw)) == 12, "figures of tuning passed for those of the test"
 
 
+def test_two_ways_of_judging_take_turns_in_one_run_folder(straw, go, tmp_path, monkeypatch, capsys):
+  known = dataclasses.replace(TABLE, protocol="c", rows=(ROWS[0],))
+  monkeypatch.setitem(tables.TABLES, "three", known)
+  monkeypatch.setitem(recipes.TRAINING, ("c", "twin"), "protocol_c.flags")
+  assert go("--seeds=1", table="three") == 0, capsys.readouterr().out
+  [cell] = reproduce_plan.of_table("three", "twin", (0,), None, tmp_path / "runs", tmp_path / "results").cells
+  assert [flags["protocol"] for _, _, _, flags, _ in started(straw)] == ["a", "c"], "trained as A, judged as C"
+  [row] = [row for name, row in go_rows(tmp_path).items() if name == "basic"]
+  assert row[0].run_dir == cell.run_dir and row[0].result != cell.result
+  # One waits for the other: a folder is worked in by one of them alone.
+  waiting = [row[0], cell]
+  running = [reproduce_run.Running(cell, "train", None, None, 0.0)]
+  assert reproduce_run._next(waiting, running, {}) is None and reproduce_run._next(waiting, [], {}) is row[0]
+
+
+def go_rows(tmp_path):
+  return reproduce_plan.of_table("one", "twin", (0,), None, tmp_path / "runs", tmp_path / "results").rows
+
+
+def test_a_folder_to_adopt_from_that_is_not_there_is_one_line(straw, go, capsys):
+  assert go("--adopt=nowhere") == 2 and "--adopt=nowhere" in capsys.readouterr().err
+
+
 def stop_when_begun(cells) -> None:
   """Stops this program as soon as two cells are at work."""
   def stop():

@@ -36,8 +36,9 @@ def main() -> int:
     file.write(json.dumps([program, method, int(seed), flags, os.nice(0)]) + "\n")
   if program == "evaluate":
     suffix = "_validation" if flags.get("judged_split") == "validation" else ""
-    name = "results_protocol_c.json" if (straw / "elsewhere").exists() else f"results{suffix}.json"
-    (run_dir / name).write_text(json.dumps(results(method, int(seed))))
+    judged = flags.get("protocol", "a")
+    other = "_protocol_c" if (straw / "elsewhere").exists() or judged != "a" else ""
+    (run_dir / f"results{other}{suffix}.json").write_text(json.dumps(results(method, int(seed)) | {"protocol": judged}))
     return 0
   if (straw / "long").exists():
     def leave(*_):

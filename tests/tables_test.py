@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import json
 import pathlib
 
 import pytest
@@ -36,7 +37,9 @@ def test_every_row_is_a_run_that_can_be_started(name, benchmark):
     assert bool(found.rows[row.label]) == (row.flags is not None) == (not row.lacking)
   for cell in found.cells:
     run, _, models, settings, _ = options_of(cell)
-    assert cell.method in methods.METHODS and (run.protocol, run.benchmark) == (table.protocol, benchmark)
+    assert cell.method in methods.METHODS and run.benchmark == benchmark and f"--protocol={table.protocol}" in cell.settings
+    if run.protocol != table.protocol:
+      assert run.protocol == reproduce_plan.TRAINED_UNDER[table.protocol] and cell.evaluation[-1] == f"--protocol={table.protocol}"
     protocol = PROTOCOLS[run.protocol]
     protocol.sees(BENCHMARKS[benchmark], benchmark)
     training = models.training_attackers or protocol.training_attackers
@@ -100,6 +103,41 @@ def test_the_same_cell_of_two_tables_is_one():
   assert plan_of("pilot3", "twin") == plan_of("pilot4", "twin") and plan_of("pilot3", "ucf101_vispr") != plan_of("pilot4", "ucf101_vispr")
   assert {cell.name for cell in plan_of("pilot2", "sbu").cells} - {cell.name for cell in plan_of("vita", "sbu").cells} == {
       cell.name for label, cells in plan_of("pilot2", "sbu").rows.items() if "M=6" in label for cell in cells}
+
+
+def test_what_is_judged_under_two_protocols_is_trained_once():
+  folders = lambda name, benchmark="twin": {cell.run_dir for cell in plan_of(name, benchmark).cells}
+  for benchmark in ("twin", "ucf101_vispr"):
+    assert folders("4", benchmark) == folders("2", benchmark)
+    own = [cell for cell in plan_of("3", benchmark).cells if cell.run_dir not in folders("1", benchmark)]
+    assert [options_of(cell)[3].shift for cell in own] == ["models"], "only-model alone is trained for table 3"
+  # Settings of training under either protocol differ in nothing that training reads.
+  for judged, trained in reproduce_plan.TRAINED_UNDER.items():
+    same = ("training_attackers", "test_attackers", "novel_attackers", "task")
+    assert [getattr(PROTOCOLS[judged], name) for name in same] == [getattr(PROTOCOLS[trained], name) for name in same]
+  for cell in plan_of("3", "twin").cells:
+    trained = set(reproduce_plan.deciding(options_of(cell)))
+    assert trained - set(cell.settings) <= {
+        "--protocol=a", *(["--shift=alternate"] if cell.method not in methods.SHIFTING else [])}
+
+
+def test_a_table_takes_up_what_a_study_has_made_with_the_same_flags(tmp_path):
+  cells = reproduce_plan.of_table("1", "twin", range(3), None, tmp_path / "runs", tmp_path / "results").cells
+  study = pathlib.Path(__file__).resolve().parents[1] / "results" / "twin_protocol_a"
+  taken = reproduce_plan.adopt(cells, study)
+  assert collections.Counter(cell.method for cell in taken) == {"basic": 3, "basic_equal_data": 3, "mppar": 3, "strong_blur": 3}
+  for cell in taken:
+    theirs = json.loads((study / f"{cell.method}_seed{cell.seed}.json").read_text())
+    assert reproduce_plan.read(cell) == theirs | {"cell": cell.name}
+  assert reproduce_plan.adopt(cells, study) == [], "finished cells are left alone"
+
+
+def test_another_recipe_is_not_taken_up(tmp_path):
+  [cell] = reproduce_plan.plan({"row": ("--flagfile=protocol_a.flags", "--method=basic", "--gamma=35")}, "evaluation_small.flags", (0,),
+                               lambda chosen, key, seed: key, tmp_path / "runs", tmp_path / "results").cells
+  assert reproduce_plan.adopt([cell], pathlib.Path(__file__).resolve().parents[1] / "results" / "twin_protocol_a") == []
+  (tmp_path / "strange.json").write_text("[1]")
+  assert reproduce_plan.adopt([cell], tmp_path) == [] and not cell.done
 
 
 def test_tuning_sees_validation_data_alone_and_each_method_has_four_runs_at_most():

@@ -6,7 +6,6 @@ Figures are fractions in the JSON and percent in tables and plots. Everything is
 import dataclasses
 import importlib.metadata
 import json
-import os
 import pathlib
 import subprocess
 from typing import Any, Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from mppar_tf import whole_files
 from mppar_tf.evaluation.two_fold import Budget, Scores
 
 FORMAT = 2  # of results.json
@@ -57,7 +57,7 @@ def protocols(judged: str, trained: str) -> str:
 
 def write(path: pathlib.Path, results: Mapping[str, Any]) -> None:
   """Writes results.json atomically; refuses NaN, which JSON does not know."""
-  _replace(path, lambda part: part.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8"))
+  whole_files.write_json(path, results)
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def write_table(path: pathlib.Path, results: Mapping[str, Any]) -> None:
-  _replace(path, lambda part: part.write_text(table(results), encoding="utf-8"))
+  whole_files.write_text(path, table(results))
 
 
 def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
@@ -174,7 +174,7 @@ def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
   seeds = len({r["seed"] for r in runs})
   spread = f": mean and standard deviation over {seeds} seeds, small dots are single runs" if seeds > 1 else ""
   figure.suptitle(f"{settings[0]}{spread}", fontsize=10)
-  _replace(path, lambda part: figure.savefig(part, format="png", dpi=110))
+  whole_files.write(path, lambda part: figure.savefig(part, format="png", dpi=110))
 
 
 def sheet(path: pathlib.Path, rows: Iterable[tuple[str, np.ndarray, np.ndarray]], title: str = "") -> None:
@@ -199,7 +199,7 @@ def sheet(path: pathlib.Path, rows: Iterable[tuple[str, np.ndarray, np.ndarray]]
         panels[2 * i + j, k].imshow(np.clip(frame, 0.0, 1.0), interpolation="nearest")
       panels[2 * i + j, 0].set_title(name, loc="left", fontsize=8)
   figure.suptitle(f"{title}\nraw frames of the dataset: local evaluation only", fontsize=9)
-  _replace(path, lambda part: figure.savefig(part, format="png", dpi=110))
+  whole_files.write(path, lambda part: figure.savefig(part, format="png", dpi=110))
 
 
 def _cluster(panel, points: Sequence[tuple[float, float]], color: str, marker: str, label: str) -> None:
@@ -221,10 +221,3 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
   widths = [max(len(line[i]) for line in [list(head), *body]) for i in range(len(head))]
   line = lambda cells: "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |"
   return "\n".join([line(head), line(["-" * width for width in widths])] + [line(row) for row in body])
-
-
-def _replace(path: pathlib.Path, write_part) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f".{path.name}.part")
-  write_part(part)
-  os.replace(part, path)

@@ -22,3 +22,5 @@ METHODS = {
 WITHOUT_LEARNING = ("raw", "weak_blur", "strong_blur", *downsample.BUILDERS, *obfuscation.BUILDERS)
 # Another f^D, or other competitors: these learn, and start from no other method's initialisation, nor another from theirs.
 OWN_INITIALISATION = ("bdq", "spact")
+# For these alone --shift decides something: the others' updates draw from all records and all attackers.
+SHIFTING = ("mppar",)
