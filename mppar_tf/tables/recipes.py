@@ -21,7 +21,7 @@ TRAINING = {  # (protocol, benchmark) -> flagfile of mppar_tf.train
 EVALUATION = {  # benchmark -> flagfile of mppar_tf.evaluate; None: the full budget, evaluate's own defaults
     "twin": "evaluation_small.flags",
     "ixmas_utkface": "evaluation_small.flags",
-    "ixmas_identity": "evaluation_small.flags",
+    "ixmas_identity": "evaluation_identity.flags",
     "ucf101_vispr": None,
     "hmdb51_vispr": None,
     "sbu": None,
