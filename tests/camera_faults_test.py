@@ -155,6 +155,19 @@ def test_a_sink_that_fails_stops_source_and_engine(place):
   assert len(seen) <= 4 + 4  # what stood in the queues, no more
 
 
+def test_taps_see_the_frames_of_the_sink_and_one_that_raises_stops_the_run(place):
+  seen, pictures = [], tiny_exports.pictures(footage.COUNT, *footage.SIZE)
+  pipeline.run(sources.find(str(place / "source")), lambda frame: 255 - frame, sinks.find("null"), taps=(seen.append,))
+  assert [frame.index for frame in seen] == list(range(footage.COUNT))
+  assert all(np.array_equal(frame.pixels, 255 - raw) for frame, raw in zip(seen, pictures))
+
+  def bad(frame):
+    raise ValueError(f"cannot show {frame.pixels.tolist()}")
+  with pytest.raises(errors.CameraError, match="^encode: ValueError at [a-z_]+.py:[0-9]+$"):
+    pipeline.run(sources.find(str(place / "source")), lambda frame: 255 - frame, sinks.find(str(place / "out" / "x.mp4")), taps=(bad,))
+  assert list((place / "out").iterdir()) == []
+
+
 def test_a_full_disk_is_a_sink_failure(model, place, monkeypatch, capsys):
   def full(self, *_, **__):
     raise OSError(28, "No space left on device")

@@ -7,7 +7,7 @@ import contextlib
 import queue
 import threading
 import time
-from typing import Callable, Collection, Iterator, NamedTuple
+from typing import Callable, Collection, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -65,7 +65,8 @@ class _Belt:
 
 
 def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sink, *, queue_frames: int = 4, keep_partial: bool = False,
-        started: Callable[[Stream], None] = lambda stream: None, progress: Callable[[], None] = lambda: None) -> Summary:
+        started: Callable[[Stream], None] = lambda stream: None, progress: Callable[[], None] = lambda: None,
+        taps: Sequence[Callable[[SafeFrame], None]] = ()) -> Summary:
   """Moves every frame of `source` through `anonymize` into `sink`, in order.
 
   Args:
@@ -75,6 +76,8 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
     keep_partial: after a failure keep the anonymized frames that were written so far, under another name.
     started: called with what is known of the source.
     progress: called once for each frame written.
+    taps: further consumers of anonymized frames, each called with every frame after the sink has it, in the encoder's thread: they must
+      be quick, keep the pixels as they are, and catch what must not stop the camera, since one that raises stops the run like a sink.
   Raises:
     CameraError: the first thing that went wrong. The sink's own name then shows nothing new.
   """
@@ -104,6 +107,8 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
         raise SinkFailed(f"frame {frame.index} came where frame {count['written']} was due")
       sink.write(frame.ticks, frame.pixels)
       count["written"] += 1
+      for tap in taps:
+        tap(frame)
       progress()
 
   def guarded(work: Callable[[], None], doing: str) -> None:
