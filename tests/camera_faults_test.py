@@ -222,7 +222,8 @@ def empty(place):
 @pytest.mark.parametrize("make, code, word", [
     (truncated, 4, "in.avi"), (bad_image, 4, "007.png"), (growing, 6, "one video has one size"), (text, 4, "Invalid data"),
     (empty, 4, "has no image"), (cut_matroska, 4, "truncated?"), (damaged, 4, "corrupt"),
-    (lambda place: place / "nowhere.mp4", 4, "does not exist"), (lambda place: "rtsp://host/x", 4, "live streams")])
+    (lambda place: place / "nowhere.mp4", 4, "does not exist"),
+    (lambda place: "gopher://u:pw@host/x", 4, "gopher://host: its scheme is not one of http, ")])
 def test_a_bad_source_stops_with_one_line(model, place, capsys, make, code, word):
   assert camera.run(footage.chosen(model, make(place), place / "out" / "x.mp4")) == code
   said = capsys.readouterr().err.strip().splitlines()
