@@ -47,7 +47,8 @@ class PushSink:
     self._shape: tuple[int, ...] | None = None
 
   def open(self, stream: Stream) -> None:
-    """The connection is made with the first frame, when its size is known."""
+    """Starts Python over there. The connection is made with the first frame, when its size is known."""
+    self._pusher = _Pusher(self._patience)
     self._order |= {"time_base": str(stream.time_base), "rate": str(stream.rate), "pixel_aspect": str(stream.pixel_aspect)}
 
   def write(self, ticks: int, pixels: np.ndarray) -> None:
@@ -75,7 +76,8 @@ class PushSink:
 
   def _connect(self) -> None:
     try:
-      self._pusher = _Pusher(self._order | {"shape": list(self._shape)}, self._patience)
+      self._pusher = self._pusher if self._pusher and not self._pusher.used else _Pusher(self._patience)
+      self._pusher.connect(self._order | {"shape": list(self._shape)})
     except _Gone as gone:
       raise SinkFailed(f"sink {self.name}: {gone}") from None
 
@@ -116,14 +118,17 @@ class _Gone(Exception):
 class _Pusher:
   """The process that sends. Raises _Gone wherever it does not answer in time, and has ended it then."""
 
-  def __init__(self, order: Mapping[str, Any], patience: links.Patience):
+  def __init__(self, patience: links.Patience):
     root = str(pathlib.Path(__file__).resolve().parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
     command = [sys.executable, "-c", "from mppar_tf.on_camera.pusher import main; main()"]
-    self._stop, self._timeout_seconds = patience.stop, patience.timeout_seconds
+    self._stop, self._timeout_seconds, self.used = patience.stop, patience.timeout_seconds, False
     # A session of its own: Ctrl-C in the terminal is for the camera, which ends the pusher. Its standard error may quote the address.
     self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                      start_new_session=True)
+
+  def connect(self, order: Mapping[str, Any]) -> None:
+    self.used = True
     content = json.dumps(order).encode()
     self._exchange([struct.pack("<q", len(content)) + content], START_SECONDS + self._timeout_seconds)
 
@@ -131,8 +136,9 @@ class _Pusher:
     self._exchange(parts, 2 * self._timeout_seconds)  # the pusher itself gives up first
 
   def finish(self) -> None:
+    """Ends the stream in good order, where there is one."""
     self._process.stdin.close()
-    answer = self._answer(2 * self._timeout_seconds)
+    answer = self._answer(2 * self._timeout_seconds) if self.used else "done"
     self.kill()
     if answer != "done":
       raise _Gone(answer)
