@@ -69,6 +69,8 @@ class PushSink:
       try:
         return self._pusher.send(struct.pack("<q", ticks), np.ascontiguousarray(pixels))
       except _Gone as gone:
+        if self._patience.stop.is_set():
+          raise SinkFailed(f"sink {self.name}: the run stops") from None
         attempts = attempts or self._patience.attempts()
         self._reconnect(attempts, str(gone))
       if not self._lossless:
@@ -152,7 +154,7 @@ class _Pusher:
       answer = self._answer(1.0)
     if answer != "ok":
       self.kill()
-      raise _Gone("the run stops" if self._stop.is_set() else answer)
+      raise _Gone(answer)
 
   def _answer(self, seconds: float) -> str:
     """One line of the pusher; a word of our own where none comes."""

@@ -14,8 +14,7 @@ from mppar_tf.on_camera.source_files import rate_of, told, upright
 
 JUMP_SECONDS = 5.0          # times that jump by more than this against the wall clock are those of another recording
 NO_FRAME_SECONDS = 15.0     # packets without a whole frame for so long: the connection is of no use; key frames come more often
-# What arrives is wanted at once, and a stream is known after a second.
-OPTIONS = {"fflags": "nobuffer", "analyzeduration": "1000000"}
+OPTIONS = {"analyzeduration": "1000000"}  # microseconds: a stream is known after one second, not five
 
 
 class _Lost(Exception):
@@ -31,11 +30,13 @@ class LiveSource:
     container: FFmpeg's name of the format, or None: found out.
     options: FFmpeg's, for opening.
     patience: time limits, and whom to tell.
+    refuse_files: an address that turns out to have an end is an error: read as a stream it would begin anew for ever.
   """
   endless, paced, path = True, True, None
 
-  def __init__(self, address: str, name: str, *, container: str | None = None, options: Mapping[str, str], patience: Patience):
-    self.name = name
+  def __init__(self, address: str, name: str, *, container: str | None = None, options: Mapping[str, str], patience: Patience,
+               refuse_files: bool = False):
+    self.name, self._refuse_files = name, refuse_files
     self._address, self._format, self._options, self._patience = address, container, OPTIONS | dict(options), patience
     self._container: Any = None
 
@@ -43,6 +44,10 @@ class LiveSource:
     """The first connection. Raises SourceFailed where it cannot be made: it is not tried again, the address may be wrong."""
     with told(f"source {self.name}"):
       self._connect()
+    if self._refuse_files and (self._container.duration or 0) > 0:
+      seconds = self._container.duration / av.time_base
+      self.close()
+      raise SourceFailed(f"source {self.name}: a file of {seconds:.1f} s, not a stream; --live=off reads it whole, --live=on again and again")
     rate = rate_of(self._stream)
     self._known = Stream(self._stream.time_base or 1 / rate, rate, None, self._stream.sample_aspect_ratio or Fraction(1))
     return self._known
@@ -74,6 +79,8 @@ class LiveSource:
           yield Frame(index, clock.ticks(frame.pts, frame.time_base, captured), pixels, captured)
           index += 1
       except _Lost as lost:
+        if self._patience.stop.is_set():
+          return
         # One wait from the last whole frame on: a server that accepts and fails again is not waited for without end.
         attempts = attempts or self._patience.attempts()
         self._reconnect(attempts, str(lost), index)
@@ -114,7 +121,7 @@ class LiveSource:
         self._patience.count("source_reconnects")
         self._patience.tell(f"source {self.name}: connected again")
         return
-    if not self._patience.stop.is_set():
+    if not self._patience.stop.is_set():  # else the run ends for another reason
       raise SourceFailed(f"source {self.name}: lost after {index} frames ({why})" + (f", not back within {limit:g} s" if limit else ""))
 
   def close(self) -> None:

@@ -33,7 +33,8 @@ def find(text: str, *, image_rate: float = 25.0, live: bool | None = None, rtsp_
   Args:
     text: see KINDS.
     image_rate: frames per second of a folder of images.
-    live: whether an address is a stream, or (False) a file on a server, which has an end and every frame of which counts; None: a stream.
+    live: whether an address is a stream, or (False) a file on a server, which has an end and every frame of which counts; None: a
+      stream, and what has an end is refused.
     rtsp_transport: "tcp" or "udp".
     options: FFmpeg's, for opening, as NAME=VALUE; they win over ours.
     patience: of live sources.
@@ -63,4 +64,4 @@ def _remote(address: str, live: bool | None, ours: dict[str, str], chosen: dict[
     raise SourceFailed(f"source {name}: its scheme is not one of {', '.join(links.SOURCE_SCHEMES)}")
   if live is False:
     return VideoFile(None, address=address, name=name, options=ours | chosen, timeout_seconds=patience.timeout_seconds)
-  return LiveSource(address, name, options=ours | chosen, patience=patience)
+  return LiveSource(address, name, options=ours | chosen, patience=patience, refuse_files=live is None)
