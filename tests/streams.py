@@ -113,7 +113,7 @@ class Receiver:
   """Takes what is pushed to an address: PyAV as a server. `frames`: [(seconds or None, uint8 [H, W, 3], time.monotonic())]."""
 
   def __init__(self, address, *, count=None, silence=3.0):
-    self.frames, self.error, self.started = [], None, False
+    self.frames, self.error, self.started, self._left = [], None, False, False
     self._address, self._count, self._silence = address, count, silence
     self._thread = threading.Thread(target=self._receive, daemon=True)
     self._thread.start()
@@ -127,8 +127,16 @@ class Receiver:
         for frame in itertools.islice(container.decode(video=0), self._count):
           seconds = None if frame.pts is None else float(frame.pts * frame.time_base)
           self.frames.append((seconds, frame.to_ndarray(format="rgb24"), time.monotonic()))
+          if self._left:
+            break
     except av.FFmpegError as error:  # how a pushed stream ends differs by protocol
       self.error = error
+
+  def stop(self):
+    """Goes at the next frame, or when silence has lasted."""
+    self._left = True
+    if self.started:
+      self._thread.join(PATIENCE)
 
   def wait(self):
     self._thread.join(PATIENCE)

@@ -47,7 +47,7 @@ class LiveSource:
     if self._refuse_files and (self._container.duration or 0) > 0:
       seconds = self._container.duration / av.time_base
       self.close()
-      raise SourceFailed(f"source {self.name}: a file of {seconds:.1f} s, not a stream; --live=off reads it whole, --live=on again and again")
+      raise SourceFailed(f"source {self.name}: a file of {seconds:.1f} s, not a stream; --live=off reads it once, --live=on ever again")
     rate = rate_of(self._stream)
     self._known = Stream(self._stream.time_base or 1 / rate, rate, None, self._stream.sample_aspect_ratio or Fraction(1))
     return self._known
