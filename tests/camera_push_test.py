@@ -112,6 +112,20 @@ def test_a_file_that_is_pushed_loses_no_frame_by_an_outage(place):
   assert numbers == list(range(numbers[0], 60)) and numbers[0] < 30
 
 
+def test_key_frames_come_each_second_though_a_slow_model_drops_most_frames():
+  port = streams.free_port()
+  receiver = streams.Receiver(address("tcp", port), silence=1.0)
+
+  def slow(frame):
+    time.sleep(0.2)
+    return 255 - frame
+  pipeline.run(sources.find("test:64x48@30"), slow, sinks.find(address("tcp", port), lossless=False),
+               rules=pipeline.Rules(live=True, paced=True, max_seconds=3.2))
+  receiver.wait()
+  keys = [seconds for seconds, _, key in receiver.frames if key]
+  assert 8 <= len(receiver.frames) <= 24 and len(keys) >= 3 and max(np.diff(keys)) < 1.5
+
+
 @pytest.mark.parametrize("patience, word", [(0.0, "lost ("), (0.6, "not back within 0.6 s")])
 def test_a_receiver_that_stays_away_ends_the_run_with_6(model, place, capfd, patience, word):
   port = streams.free_port()
@@ -142,7 +156,7 @@ def test_a_model_that_fails_ends_a_push_with_anonymized_frames_alone(model, plac
   footage.break_interpreter(monkeypatch, "raises", at=40)
   port = streams.free_port()
   receiver = streams.Receiver(address("tcp", port), silence=1.0)
-  assert camera.run(footage.chosen(model, "test:64x48@30", address("tcp", port), quality=1)) == 5
+  assert camera.run(footage.chosen(model, "test:64x48@30:frames=60", address("tcp", port), quality=1)) == 5
   assert children() == []
   got, raw = receiver.wait(), pattern(60)
   monkeypatch.undo()
@@ -219,6 +233,15 @@ def test_standard_output_is_given_back(place, capfd):
   os.write(1, b"after")
   content = os.fsencode(capfd.readouterr().out)
   assert b"noise" not in content and content.endswith(b"after")
+
+
+def test_a_terminal_gets_no_raw_frames(model):
+  keyboard, terminal = os.openpty()
+  command = [sys.executable, "-m", "mppar_tf.camera", f"--model={model}", "--source=test", "--sink=-"]
+  run = subprocess.run(command, cwd=ROOT, stdout=terminal, stderr=subprocess.PIPE, timeout=60)
+  os.close(terminal)
+  os.close(keyboard)
+  assert run.returncode == 6 and b"standard output is a terminal" in run.stderr
 
 
 def test_raw_video_has_one_size(place):

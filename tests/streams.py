@@ -110,7 +110,7 @@ LISTEN = {"rtsp": {"listen_timeout": str(PATIENCE)}, "http": {"listen": "1"}, "t
 
 
 class Receiver:
-  """Takes what is pushed to an address: PyAV as a server. `frames`: [(seconds or None, uint8 [H, W, 3], time.monotonic())]."""
+  """Takes what is pushed to an address: PyAV as a server. `frames`: [(seconds or None, uint8 [H, W, 3], is it a key frame)]."""
 
   def __init__(self, address, *, count=None, silence=3.0):
     self.frames, self.error, self.started, self._left = [], None, False, False
@@ -126,7 +126,7 @@ class Receiver:
         self.started = True
         for frame in itertools.islice(container.decode(video=0), self._count):
           seconds = None if frame.pts is None else float(frame.pts * frame.time_base)
-          self.frames.append((seconds, frame.to_ndarray(format="rgb24"), time.monotonic()))
+          self.frames.append((seconds, frame.to_ndarray(format="rgb24"), bool(frame.key_frame)))
           if self._left:
             break
     except av.FFmpegError as error:  # how a pushed stream ends differs by protocol

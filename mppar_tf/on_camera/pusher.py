@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 KEY_FRAME_SECONDS = 1  # whoever joins, or has lost a packet, has a picture after this long
 H264 = {"preset": "veryfast", "tune": "zerolatency", "bf": "0"}  # every frame leaves at once; none waits for a later one
@@ -44,6 +45,7 @@ def push(frames: BinaryIO, answers: Any) -> None:
   stream = _video(container, order)
   container.start_encoding()
   answers.write("ok\n")
+  time_base, key_due = Fraction(order["time_base"]), None
   while True:
     _alarm(0)
     start = frames.read(8)
@@ -52,7 +54,9 @@ def push(frames: BinaryIO, answers: Any) -> None:
       break
     _alarm(limit)
     frame = av.VideoFrame.from_ndarray(np.frombuffer(content, np.uint8).reshape(height, width, 3), format="rgb24")
-    frame.pts, frame.time_base = struct.unpack("<q", start)[0], Fraction(order["time_base"])
+    frame.pts, frame.time_base = struct.unpack("<q", start)[0], time_base
+    if key_due is None or frame.pts * time_base >= key_due:  # by time: dropped frames make a rate lower than the one told
+      frame.pict_type, key_due = PictureType.I, frame.pts * time_base + KEY_FRAME_SECONDS
     container.mux(stream.encode(frame))
     answers.write("ok\n")
   _alarm(limit)

@@ -48,6 +48,8 @@ def find(text: str, *, quality: int = 20, overwrite: bool = False, source: pathl
   if text == "null":
     return NullSink()
   if text == STDOUT:
+    if os.isatty(1):
+      raise SinkFailed("sink -: standard output is a terminal; raw frames go into a pipe or a file")
     return RawSink(patience)
   if links.is_address(text):
     kind, name = links.scheme(text), links.public(text)

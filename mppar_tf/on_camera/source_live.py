@@ -14,6 +14,7 @@ from mppar_tf.on_camera.source_files import rate_of, told, upright
 
 JUMP_SECONDS = 5.0          # times that jump by more than this against the wall clock are those of another recording
 NO_FRAME_SECONDS = 15.0     # packets without a whole frame for so long: the connection is of no use; key frames come more often
+SLOWEST, FASTEST = Fraction(1, 60), Fraction(1000)  # frames per second; FFmpeg may take a clock's rate for one
 OPTIONS = {"analyzeduration": "1000000"}  # microseconds: a stream is known after one second, not five
 
 
@@ -49,6 +50,7 @@ class LiveSource:
       self.close()
       raise SourceFailed(f"source {self.name}: a file of {seconds:.1f} s, not a stream; --live=off reads it once, --live=on ever again")
     rate = rate_of(self._stream)
+    rate = rate if SLOWEST <= rate <= FASTEST else Fraction(25)
     self._known = Stream(self._stream.time_base or 1 / rate, rate, None, self._stream.sample_aspect_ratio or Fraction(1))
     return self._known
 
