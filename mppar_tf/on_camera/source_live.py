@@ -1,6 +1,7 @@
 """Sources whose frames come by themselves: cameras on the network and on this machine."""
 
 import contextlib
+import gc
 import time
 from fractions import Fraction
 from typing import Any, Iterator, Mapping
@@ -114,6 +115,8 @@ class LiveSource:
 
   def _reconnect(self, attempts: Iterator[None], why: str, index: int) -> None:
     self.close()
+    self._stream = None
+    gc.collect()  # decoder and connection refer to each other; left to themselves some forty of them, 80 MiB, wait to be freed
     limit = self._patience.reconnect_seconds
     if limit:
       self._patience.tell(f"source {self.name}: lost after frame {index - 1} ({why}); trying again for {limit:g} s")
