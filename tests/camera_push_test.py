@@ -251,7 +251,7 @@ def test_raw_video_has_one_size(place):
 
 
 def test_statistics_that_cannot_be_written_stop_nothing(place, capfd):
-  (place / "out" / "there.json.part").mkdir()
+  (place / "out" / ".there.json.part").mkdir()
   told = []
   with stats.Reporter(stats.Stats(), seconds=0.02, path=str(place / "out" / "there.json"), tell=told.append):
     time.sleep(0.2)

@@ -1,7 +1,6 @@
 """What a running camera tells of itself: counts, rates, delays, memory. Numbers alone, never an address or a pixel."""
 
 import collections
-import json
 import os
 import pathlib
 import resource
@@ -11,6 +10,8 @@ import time
 from typing import Any, Callable
 
 import numpy as np
+
+from mppar_tf import whole_files
 
 COUNTERS = (
     "decoded",            # whole frames that the source gave
@@ -125,10 +126,8 @@ class Reporter:
     """A camera does not stop for want of statistics: a file that cannot be written is told once."""
     if self._path is None:
       return
-    part = self._path.with_name(self._path.name + ".part")
     try:
-      part.write_text(json.dumps({"state": state, "pid": os.getpid(), **figures}, indent=1) + "\n", encoding="utf-8")
-      os.replace(part, self._path)
+      whole_files.write_json(self._path, {"state": state, "pid": os.getpid(), **figures})
     except OSError as error:
       if not self._told_fault:
         self._tell(f"statistics {self._path}: {error.strerror}; the run goes on without")
