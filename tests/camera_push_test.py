@@ -81,11 +81,13 @@ def test_a_stream_goes_to_the_next_receiver_after_an_outage_in_which_it_drops(mo
   after, safe = second.wait(), anonymized(model, pattern(150))
   assert codes == [0]
   shown = [streams.likest(pixels, safe)[0] for pixels in before]
-  assert shown[0] == 0 and shown[1:] == list(range(shown[1], shown[1] + 19))  # those that came while it connected are missed
+  assert shown[0] == 0 and shown == sorted(set(shown))  # those that came while it connected are missed
   numbers = [streams.likest(pixels, safe) for pixels in after]
-  assert min(level for _, level in numbers) > CLOSE_DB and [n for n, _ in numbers] == list(range(numbers[0][0], 150))
-  seconds = [t for t, _, _ in second.frames]  # times go on; what was shown during the outage is not sent later
-  assert numbers[0][0] >= shown[-1] + 0.8 * 30 - 6 and np.allclose(np.diff(seconds), 1 / 30, atol=2e-3)
+  order = [number for number, _ in numbers]
+  assert min(level for _, level in numbers) > CLOSE_DB and order == sorted(set(order)) and len(order) > 20
+  # What was shown during the outage is not sent later, but for the frames that waited; and times go on.
+  assert order[0] >= shown[-1] + 0.8 * 30 - 6
+  assert np.allclose(np.diff([t for t, _, _ in second.frames]), np.diff(order) / 30, atol=2e-3)
   found = json.loads(target.read_text())
   assert found["state"] == "ended" and found["frames"]["sink_reconnects"] == 1 and found["frames"]["dropped_anonymized"] > 0
   frames = found["frames"]

@@ -51,8 +51,10 @@ class Stats:
     given = self.count["anonymized"] - self.count["dropped_anonymized"]
     return None if taken == self.count["anonymized"] and given == self.count["written"] else dict(self.count)
 
-  def snapshot(self) -> dict[str, Any]:
-    """All figures, as JSON takes them. Rates are those since the last snapshot."""
+  def snapshot(self, whole: bool = False) -> dict[str, Any]:
+    """All figures, as JSON takes them. Rates are those since the last snapshot, or of the whole run."""
+    if whole:
+      self._before, self._counts_before = self._begin, (0, 0)
     now, counts = time.monotonic(), dict(self.count)
     rates = [(after - before) / max(1e-9, now - self._before)
              for after, before in zip((counts["decoded"], counts["written"]), self._counts_before)]
@@ -114,7 +116,7 @@ class Reporter:
     self._ended.set()
     if self._seconds:
       self._thread.join()
-    self._keep(self._stats.snapshot(), "ended")
+    self._keep(self._stats.snapshot(whole=True), "ended")
 
   def _report(self) -> None:
     while not self._ended.wait(self._seconds):
