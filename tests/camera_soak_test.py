@@ -17,7 +17,7 @@ import tiny_exports
 from mppar_tf import camera
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SECONDS = float(os.environ.get("MPPAR_CAMERA_SOAK_SECONDS", "6"))
+SECONDS = float(os.environ.get("MPPAR_CAMERA_SOAK_SECONDS", "4"))
 CYCLE_SECONDS = 1.6  # of a connection; then it is lost for half as long
 GROWTH_MIB = 24
 

@@ -1,6 +1,8 @@
-"""GStreamer's RTSP server with a test picture, for the tests of the camera; run by the system's Python, whose GObject bindings it needs.
+"""GStreamer's RTSP server for the tests of the camera; run by the system's Python, whose GObject bindings it needs.
 
-  python3 gst_server.py PORT USER PASSWORD    prints "ready" when it listens
+  python3 gst_server.py PORT USER PASSWORD FILE.mkv    prints "ready" when it listens
+
+/live shows a test picture; what is pushed to /safe is kept in the file.
 """
 
 import sys
@@ -14,20 +16,27 @@ PICTURE = ("( videotestsrc is-live=true pattern=smpte ! video/x-raw,width=64,hei
            "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay0 pt=96 )")
 
 
-def main(port, user, password):
+KEPT = "( rtph264depay name=depay0 ! h264parse ! matroskamux streamable=true ! filesink buffer-mode=unbuffered sync=false location={} )"
+
+
+def main(port, user, password, file):
   Gst.init(None)
   server = GstRtspServer.RTSPServer(address="127.0.0.1", service=port)
-  factory = GstRtspServer.RTSPMediaFactory(launch=PICTURE, shared=True)
+  live = GstRtspServer.RTSPMediaFactory(launch=PICTURE, shared=True)
+  safe = GstRtspServer.RTSPMediaFactory(launch=KEPT.format(file))
+  safe.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
+  safe.set_latency(500)  # milliseconds that it waits for late packets; its default outlasts a short stream
   permissions = GstRtspServer.RTSPPermissions()
   permissions.add_permission_for_role("viewer", "media.factory.access", True)
   permissions.add_permission_for_role("viewer", "media.factory.construct", True)
-  factory.set_permissions(permissions)
   auth = GstRtspServer.RTSPAuth()
   token = GstRtspServer.RTSPToken()
   token.set_string("media.factory.role", "viewer")
   auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
   server.set_auth(auth)
-  server.get_mount_points().add_factory("/live", factory)
+  for name, factory in (("/live", live), ("/safe", safe)):
+    factory.set_permissions(permissions)
+    server.get_mount_points().add_factory(name, factory)
   server.attach(None)
   print("ready", flush=True)
   GLib.MainLoop().run()

@@ -150,11 +150,11 @@ def likest(pixels, candidates):
   return int(np.argmax(found)), max(found)
 
 
-def gst_server(port, user="anna", password="secret"):
+def gst_server(port, file, user="anna", password="secret"):
   """GStreamer's RTSP server in a process of the system's Python, listening; None where it is not installed."""
   script = pathlib.Path(__file__).with_name("gst_server.py")
   try:
-    server = subprocess.Popen(["/usr/bin/python3", str(script), str(port), user, password], stdout=subprocess.PIPE,
+    server = subprocess.Popen(["/usr/bin/python3", str(script), str(port), user, password, str(file)], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)
   except OSError:
     return None

@@ -25,7 +25,12 @@ def told(what: str) -> Iterator[None]:
   try:
     yield
   except (av.FFmpegError, OSError, ValueError) as error:
-    raise SourceFailed(f"{what}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+    raise SourceFailed(f"{what}: {kind_of(error)}") from None
+
+
+def kind_of(error: Exception) -> str:
+  """What went wrong in FFmpeg's words, which never hold an address."""
+  return "no answer in time" if isinstance(error, av.ExitError) else getattr(error, "strerror", None) or type(error).__name__
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:

@@ -11,7 +11,7 @@ import av
 from mppar_tf.on_camera.errors import SourceFailed
 from mppar_tf.on_camera.frames import Frame, Stream
 from mppar_tf.on_camera.links import Patience
-from mppar_tf.on_camera.source_files import rate_of, told, upright
+from mppar_tf.on_camera.source_files import kind_of, rate_of, told, upright
 
 JUMP_SECONDS = 5.0          # times that jump by more than this against the wall clock are those of another recording
 NO_FRAME_SECONDS = 15.0     # packets without a whole frame for so long: the connection is of no use; key frames come more often
@@ -95,7 +95,7 @@ class LiveSource:
       try:
         packet = next(packets, None)
       except (av.FFmpegError, OSError, ValueError) as error:
-        raise _Lost("no data in time" if isinstance(error, av.ExitError) else _kind(error)) from None
+        raise _Lost(kind_of(error)) from None
       captured = time.monotonic()
       if packet is None:
         raise _Lost("the stream ended")
@@ -134,10 +134,6 @@ class LiveSource:
     if container is not None:
       with contextlib.suppress(av.FFmpegError, OSError):
         container.close()
-
-
-def _kind(error: Exception) -> str:
-  return getattr(error, "strerror", None) or type(error).__name__
 
 
 class LiveClock:
