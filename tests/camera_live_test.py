@@ -202,7 +202,7 @@ def test_an_rtsp_server_gets_the_anonymized_frames_alone(model, place, gst, capf
   streams.until(lambda: file.exists() and file.stat().st_size > 0)
   kept = [pixels for _, pixels in footage.read_video(file)]
   numbers, levels = zip(*(streams.likest(pixels, safe) for pixels in kept))
-  # This server leaves out packets that it thinks late, and the next ones look like it; the tests of pushing have a receiver that keeps every frame.
+  # This server leaves out packets that it thinks late (the next look like the last); tests of pushing have one that keeps all.
   assert len(set(numbers)) > 8 and np.median(levels) > 23
   assert max(streams.likest(pixels, raw)[1] for pixels in kept) < 18
 
