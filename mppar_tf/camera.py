@@ -1,21 +1,34 @@
 """The on-camera anonymizer: reads frames, anonymizes every one, writes only anonymized ones. Needs no TensorFlow.
 
   python -m mppar_tf.camera --model=saved_models/a/mppar --source=clip.avi --sink=safe.mp4
+  python -m mppar_tf.camera --flagfile=stream.flags      # --source=rtsp://user:password@camera/1, --sink=rtsp://server/safe
+  python -m mppar_tf.camera --model=saved_models/a/mppar --source=/dev/video0 --sink=- | ffplay -f rawvideo -pix_fmt rgb24 -s 640x480 -
+  python -m mppar_tf.camera --model=saved_models/a/mppar --source=test:640x480@25:frames=250 --sink=null
 
-Sources: a video file, or a folder of images. Sinks: FILE.mp4 or FILE.mov (H.264), a folder (PNG frames and times.csv), or null.
-Frames keep their number, order, times and size; each is scaled to the model's input as a whole and back. Audio and metadata are dropped.
+Sources: a video file; a folder of images; a V4L2 device (/dev/video0, v4l2:PATH); an address (rtsp, http, https, udp, tcp, rtmp); test, a
+built-in moving picture (test:WIDTHxHEIGHT@RATE:frames=COUNT). Sinks: FILE.mp4 or FILE.mov (H.264); a folder (PNG frames and times.csv);
+an address (rtsp, rtmp: FLV, http, udp, tcp: MPEG-TS), to which H.264 is pushed with a key frame each second and no frame held back; -,
+raw frames on standard output (rgb24, rows from the top, height * width * 3 bytes a frame, nothing in between; text goes to standard
+error); or null. Each frame is scaled to the model's input as a whole and back, and keeps its size. Audio and metadata are dropped.
 
-It fails closed. Whatever goes wrong, it stops with a one-line message, no raw pixel in output, logs or temporary files, and the sink's
-name shows nothing new. A sink is written as .NAME.part and renamed when complete; what is left of an incomplete one is removed, or kept
-with --keep_partial as NAME.partial (it holds anonymized frames only). No core dump is written.
+Files lose no frame: they keep their number, order and times. A live source (--live) cannot wait: where model or sink are slower, the
+oldest frame that waits is dropped, and counted. A connection that is lost, in or out, is opened again for --reconnect_seconds; nothing
+is sent meanwhile, what was in hand is dropped, and times go on. Only the first connection is never tried twice: the address may be
+wrong. Frames of another size than the first end the run. Of an address only scheme and host are ever told; keep one with a password in a
+flagfile that only you may read, since others can see a command line.
+
+It fails closed. Whatever goes wrong, it stops with a one-line message, no raw pixel in output, logs or temporary files, and a file
+sink's name shows nothing new. Such a sink is written as .NAME.part and renamed when complete; what is left of an incomplete one is
+removed, or kept with --keep_partial as NAME.partial (it holds anonymized frames only). No core dump is written. A live source has no end
+of its own: --max_seconds gives it one; Ctrl-C counts as an interruption.
 
 Exit codes:
-  0    all frames anonymized and written
+  0    all frames anonymized and written, but for those that the flags let drop
   2    a flag is wrong
   3    model refused: missing, not as its manifest says, or it does not anonymize the built-in pictures (identity-like, constant, NaN)
-  4    source: missing, undecodable, corrupt, truncated, or its frames change size
+  4    source: missing, undecodable, corrupt, truncated, its frames change size, or it is lost and does not come back
   5    a frame could not be anonymized: inference error, NaN, constant or unchanged picture, another shape
-  6    sink: exists already, not writable, disk full
+  6    sink: exists already, not writable, disk full, no connection, or it is lost and does not come back
   7    an error inside the program
   130  interrupted (Ctrl-C, SIGTERM)
 
@@ -30,7 +43,7 @@ import sys
 import threading
 
 from mppar_tf import flagfiles
-from mppar_tf.on_camera import pipeline, sinks, sources
+from mppar_tf.on_camera import frames, links, pipeline, sinks, sources, stats
 from mppar_tf.on_camera.engine import CameraAnonymizer
 from mppar_tf.on_camera.errors import CameraError
 from mppar_tf.options import CameraOptions
@@ -46,22 +59,38 @@ def run(options: CameraOptions) -> int:
   except CameraError as error:
     print(f"camera: {error}", file=sys.stderr)
     return error.exit_code
-  print(f"camera: {summary.frames} frames in {summary.seconds:.2f} s, {summary.anonymize_milliseconds:.2f} ms to anonymize one; "
-        f"{options.sink}")
+  dropped = f", {summary.dropped} dropped" if summary.dropped else ""
+  print(f"camera: {summary.frames} frames in {summary.seconds:.2f} s{dropped}, {summary.anonymize_milliseconds:.2f} ms to anonymize one; "
+        f"{links.public(options.sink) if links.is_address(options.sink) else options.sink}",
+        file=sys.stderr if options.sink == sinks.STDOUT else sys.stdout)
   return 0
 
 
 def _run(options: CameraOptions) -> pipeline.Summary:
   from tqdm import tqdm
-  source = sources.find(options.source, image_rate=options.image_rate)
-  sink = sinks.find(options.sink, quality=options.quality, overwrite=options.overwrite, source=source.path)
+
+  def tell(line: str) -> None:
+    tqdm.write(f"camera: {line}", file=sys.stderr)
+
+  figures = stats.Stats()
+  patience = links.Patience(timeout_seconds=options.timeout_seconds, reconnect_seconds=options.reconnect_seconds, tell=tell,
+                            count=figures.add)
+  chosen = {"auto": None, "on": True, "off": False}[options.live]
+  source = sources.find(options.source, image_rate=options.image_rate, live=chosen, rtsp_transport=options.rtsp_transport,
+                        options=options.source_options, patience=patience)
+  live = source.endless if chosen is None else chosen
+  sink = sinks.find(options.sink, quality=options.quality, overwrite=options.overwrite, source=source.path, lossless=not live,
+                    rtsp_transport=options.rtsp_transport, options=options.sink_options, patience=patience)
+  rules = pipeline.Rules(live=live, paced=not source.paced and (live or sink.paced), max_fps=options.max_fps,
+                         max_seconds=options.max_seconds)
   with CameraAnonymizer(options.model, variant=options.variant, threads=options.inference_threads,
                         manifest_sha256=options.manifest_sha256) as camera, _sigterm_as_interrupt():
-    with tqdm(unit="frame", disable=None) as bar:
-      def started(stream: sources.Stream) -> None:
+    reporter = stats.Reporter(figures, seconds=options.stats_seconds, path=options.stats_json, tell=tell)
+    with tqdm(unit="frame", disable=None) as bar, reporter:
+      def started(stream: frames.Stream) -> None:
         bar.reset(total=stream.frames)
       return pipeline.run(source, camera, sink, queue_frames=options.queue_frames, keep_partial=options.keep_partial,
-                          started=started, progress=bar.update)
+                          started=started, progress=bar.update, rules=rules, stats=figures, stop=patience.stop)
 
 
 class _sigterm_as_interrupt:

@@ -168,7 +168,8 @@ def main(program: Callable[[], int | None], option_classes: Sequence[type], doc:
     values = define(*option_classes)
     rest = values(["mppar_tf"] + arguments)[1:]
     if rest:
-      raise OptionError(f"unexpected argument {rest[0]!r}; every setting is a flag, --help lists them")
+      shown, address, _ = rest[0].partition("://")  # what follows may be a password
+      raise OptionError(f"unexpected argument {shown + (address and '://...')!r}; every setting is a flag, --help lists them")
     token = _RUNNING.set(values)
     try:
       return program() or 0

@@ -45,7 +45,8 @@ class StorageOptions:
 class SourceOptions:
   """What is read."""
   source: str | None = option(
-      None, "What is read: a public dataset's folder or archive (build); a video file or a folder of images (camera).")
+      None, "What is read: a public dataset's folder or archive (build); a video file, a folder of images, a device, an address or "
+            "test (camera).")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +276,8 @@ class ExportOptions(CheckpointOptions, OverwriteOptions):
 class CameraOptions(SourceOptions, OverwriteOptions):
   """What the camera reads, anonymizes with, and writes."""
   model: str | None = option(None, "Export folder (its manifest.json is checked), or one of its .tflite files.")
-  sink: str | None = option(None, "FILE.mp4 or FILE.mov, a folder for PNG frames, or null.")
+  sink: str | None = option(None, "FILE.mp4 or FILE.mov, a folder for PNG frames, an address (rtsp, rtmp, udp, tcp, http), - for raw "
+                                  "frames on standard output, or null.")
   variant: str = option("float32", "Which TFLite file of the export folder.", choices=lambda: ("float32", "float16"))
   inference_threads: int = option(1, "Threads of the network's interpreter.", low=1)
   queue_frames: int = option(4, "Frames that wait at most between decoding, anonymizing and encoding.", low=1)
@@ -284,10 +286,32 @@ class CameraOptions(SourceOptions, OverwriteOptions):
   keep_partial: bool = option(False, "After a failure keep the anonymized frames written so far, as NAME.partial.")
   manifest_sha256: str | None = option(None, "SHA-256 that the model's manifest.json must have: pins one export, not just a whole one.")
 
+  live: str = option("auto", "Where a thread is slow, the oldest frame that waits for it is dropped (on), or waited for (off: every frame "
+                             "counts; an address is then a file on a server). auto: on for addresses, devices and an endless test.",
+                     choices=lambda: ("auto", "on", "off"))
+  max_fps: float = option(0.0, "More frames of a second are left out before the network; 0: none.", low=0.0)
+  max_seconds: float = option(0.0, "The run ends well after so much of the stream; 0: at its end.", low=0.0)
+  rtsp_transport: str = option("tcp", "What carries RTSP, in and out.", choices=lambda: ("tcp", "udp"))
+  source_options: tuple[str, ...] = option((), "FFmpeg's options for opening the source, NAME=VALUE, as video_size=1280x720,framerate=30 "
+                                               "of a V4L2 device.")
+  sink_options: tuple[str, ...] = option((), "FFmpeg's options for pushing to an address, NAME=VALUE.")
+  timeout_seconds: float = option(5.0, "How long an address or a device may show no life before it counts as lost.", low=0.1)
+  reconnect_seconds: float = option(30.0, "How long a lost connection is tried again, in and out; 0: not at all.", low=0.0)
+  stats_seconds: float = option(10.0, "Seconds between two lines of figures on standard error; 0: none.", low=0.0)
+  stats_json: str | None = option(None, "JSON file of the latest figures, written anew with each line and at the end.")
+
   def __post_init__(self):
     for flag in ("model", "source", "sink"):
       if not getattr(self, flag):
         raise OptionError(f"--{flag} is required; --help tells what it may be")
+    for flag in ("source_options", "sink_options"):
+      for number, pair in enumerate(getattr(self, flag)):
+        if not pair.partition("=")[0] or "=" not in pair:  # told without the text, which may be part of a password
+          raise OptionError(f"--{flag}: item {number + 1} is not NAME=VALUE")
+    if self.stats_json is not None:
+      path = pathlib.Path(self.stats_json).absolute()
+      if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OptionError(f"--stats_json={self.stats_json}: no file can be written there")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -155,6 +155,19 @@ def test_a_sink_that_fails_stops_source_and_engine(place):
   assert len(seen) <= 4 + 4  # what stood in the queues, no more
 
 
+def test_taps_see_the_frames_of_the_sink_and_one_that_raises_stops_the_run(place):
+  seen, pictures = [], tiny_exports.pictures(footage.COUNT, *footage.SIZE)
+  pipeline.run(sources.find(str(place / "source")), lambda frame: 255 - frame, sinks.find("null"), taps=(seen.append,))
+  assert [frame.index for frame in seen] == list(range(footage.COUNT))
+  assert all(np.array_equal(frame.pixels, 255 - raw) for frame, raw in zip(seen, pictures))
+
+  def bad(frame):
+    raise ValueError(f"cannot show {frame.pixels.tolist()}")
+  with pytest.raises(errors.CameraError, match="^encode: ValueError at [a-z_]+.py:[0-9]+$"):
+    pipeline.run(sources.find(str(place / "source")), lambda frame: 255 - frame, sinks.find(str(place / "out" / "x.mp4")), taps=(bad,))
+  assert list((place / "out").iterdir()) == []
+
+
 def test_a_full_disk_is_a_sink_failure(model, place, monkeypatch, capsys):
   def full(self, *_, **__):
     raise OSError(28, "No space left on device")
@@ -209,7 +222,8 @@ def empty(place):
 @pytest.mark.parametrize("make, code, word", [
     (truncated, 4, "in.avi"), (bad_image, 4, "007.png"), (growing, 6, "one video has one size"), (text, 4, "Invalid data"),
     (empty, 4, "has no image"), (cut_matroska, 4, "truncated?"), (damaged, 4, "corrupt"),
-    (lambda place: place / "nowhere.mp4", 4, "does not exist"), (lambda place: "rtsp://host/x", 4, "live streams")])
+    (lambda place: place / "nowhere.mp4", 4, "does not exist"),
+    (lambda place: "gopher://u:pw@host/x", 4, "gopher://host: its scheme is not one of http, ")])
 def test_a_bad_source_stops_with_one_line(model, place, capsys, make, code, word):
   assert camera.run(footage.chosen(model, make(place), place / "out" / "x.mp4")) == code
   said = capsys.readouterr().err.strip().splitlines()

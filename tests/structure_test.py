@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "initial_weights": {"checkpoints", "data", "models", "whole_files"},
     "conversion": set(),
     "display_matrix": set(),
-    "on_camera": {"display_matrix"},
+    "on_camera": {"display_matrix", "whole_files"},
     "exporting": {"conversion", "on_camera", "types"},
     "comparison": {"evaluation"},
     "curves": {"whole_files"},

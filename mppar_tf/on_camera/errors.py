@@ -36,6 +36,10 @@ class Interrupted(CameraError):
   exit_code = 130
 
 
+class FrameLost(Exception):
+  """No failure of the camera: a live sink lost one anonymized frame with its connection, and takes the next one."""
+
+
 def unexpected(error: BaseException, doing: str) -> CameraError:
   """A foreign exception as an internal error. Its text is left out: an exception's message may quote the array that upset it."""
   frames = traceback.extract_tb(error.__traceback__)

@@ -1,22 +1,25 @@
 """Decode -> anonymize -> encode, each in its own thread, with bounded queues between them.
 
-Any error in any thread stops all three; what was decoded and not yet anonymized is dropped, never passed on.
+Any error in any thread stops all three; what was decoded and not yet anonymized is dropped, never passed on. Files lose no frame: who is
+fast waits for who is slow. A live source cannot wait: there, whichever thread is slow, the oldest frame that waits for it falls.
 """
 
 import contextlib
-import queue
 import threading
 import time
-from typing import Callable, Collection, Iterator, NamedTuple
+from fractions import Fraction
+from typing import Callable, Collection, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
-from mppar_tf.on_camera.errors import AnonymizationFailed, CameraError, Interrupted, SinkFailed, unexpected
+from mppar_tf.on_camera import pacing
+from mppar_tf.on_camera.belts import END, Belt, Stopped
+from mppar_tf.on_camera.errors import AnonymizationFailed, CameraError, FrameLost, Interrupted, SinkFailed, unexpected
+from mppar_tf.on_camera.frames import Frame, SafeFrame, Stream
+from mppar_tf.on_camera.links import POLL_SECONDS
 from mppar_tf.on_camera.sinks import Sink
-from mppar_tf.on_camera.sources import Frame, Source, Stream
-
-_POLL_SECONDS = 0.1
-_END = None
+from mppar_tf.on_camera.sources import Source
+from mppar_tf.on_camera.stats import Stats
 
 
 class Summary(NamedTuple):
@@ -24,49 +27,40 @@ class Summary(NamedTuple):
   frames: int
   seconds: float                 # wall clock, from open to commit
   anonymize_milliseconds: float  # mean per frame, inference and scaling
+  dropped: int = 0               # frames that did not go on, by the rules
 
 
-class SafeFrame(NamedTuple):
-  """An anonymized frame on its way to the sink."""
-  index: int
-  ticks: int
-  pixels: np.ndarray  # uint8 RGB [H, W, 3]
+class Rules(NamedTuple):
+  """Which frames of a source go on, and when."""
+  live: bool = False        # drop the oldest frame that waits where a thread is slow, in place of waiting for it
+  paced: bool = False       # hand out a frame when its time has come, not before
+  max_fps: float = 0.0      # more frames per second are left out; 0: none
+  max_seconds: float = 0.0  # the run ends well after so much of the stream; 0: at its end
 
+  def apply(self, frames: Iterator[Frame], stream: Stream, stop: threading.Event, stats: Stats) -> Iterator[Frame]:
+    """The frames that go on, counted."""
+    if self.paced:
+      frames = pacing.paced(frames, stream, stop)
+    if self.max_seconds:
+      frames = pacing.up_to(frames, stream, self.max_seconds)
+    frames = _counted(frames, stats)
+    return pacing.thinned(frames, stream, self.max_fps, lambda: stats.add("over_max_fps")) if self.max_fps else frames
 
-class _Stopped(Exception):
-  """Another thread failed; this one ends silently."""
-
-
-class _Belt:
-  """A bounded queue whose two ends give up when the run stops."""
-
-  def __init__(self, size: int, stop: threading.Event):
-    self._items: queue.Queue = queue.Queue(maxsize=size)
-    self._stop = stop
-
-  def put(self, item) -> None:
-    while not self._stop.is_set():
-      try:
-        return self._items.put(item, timeout=_POLL_SECONDS)
-      except queue.Full:
-        continue
-    raise _Stopped
-
-  def __iter__(self) -> Iterator:
-    while not self._stop.is_set():
-      try:
-        item = self._items.get(timeout=_POLL_SECONDS)
-      except queue.Empty:
-        continue
-      if item is _END:
-        return
-      yield item
-    raise _Stopped
+  def expected(self, stream: Stream) -> Stream:
+    """What the sink may know of the frames that go on."""
+    rate, frames = stream.rate, stream.frames
+    if self.max_fps and self.max_fps < rate:
+      rate = Fraction(self.max_fps).limit_denominator(1000)
+    if self.max_fps or self.max_seconds:
+      frames = None
+    return stream._replace(rate=rate, frames=frames)
 
 
 def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sink, *, queue_frames: int = 4, keep_partial: bool = False,
-        started: Callable[[Stream], None] = lambda stream: None, progress: Callable[[], None] = lambda: None) -> Summary:
-  """Moves every frame of `source` through `anonymize` into `sink`, in order.
+        started: Callable[[Stream], None] = lambda stream: None, progress: Callable[[], None] = lambda: None,
+        taps: Sequence[Callable[[SafeFrame], None]] = (), rules: Rules = Rules(), stats: Stats | None = None,
+        stop: threading.Event | None = None) -> Summary:
+  """Moves the frames of `source` through `anonymize` into `sink`, in order: every one, where `rules` do not say otherwise.
 
   Args:
     source, sink: see their rooms. Both are opened here and are closed, committed or abandoned here.
@@ -75,35 +69,47 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
     keep_partial: after a failure keep the anonymized frames that were written so far, under another name.
     started: called with what is known of the source.
     progress: called once for each frame written.
+    taps: further consumers of anonymized frames, each called with every frame after the sink has it, in the encoder's thread: they must
+      be quick, keep the pixels as they are, and catch what must not stop the camera, since one that raises stops the run like a sink.
+    rules: which frames go on, and when.
+    stats: counts what happens.
+    stop: set here when the run stops; what source and sink wait by.
   Raises:
-    CameraError: the first thing that went wrong. The sink's own name then shows nothing new.
+    CameraError: the first thing that went wrong. A file sink's own name then shows nothing new.
   """
-  begin, busy, count = time.monotonic(), [0.0], {"decoded": 0, "anonymized": 0, "written": 0}
-  stop = threading.Event()
-  raw, safe = _Belt(queue_frames, stop), _Belt(queue_frames, stop)
+  begin, stats, stop = time.monotonic(), stats or Stats(), stop or threading.Event()
+  raw = Belt(queue_frames, stop, (lambda: stats.add("dropped_raw")) if rules.live else None)
+  safe = Belt(queue_frames, stop, (lambda: stats.add("dropped_anonymized")) if rules.live else None)
+  stats.waiting = lambda: {"raw": len(raw), "anonymized": len(safe)}
   failures: list[CameraError] = []
   live: set[str] = set()
   ended = threading.Semaphore(0)
 
   def decode() -> None:
-    for frame in source.frames():
+    for frame in rules.apply(source.frames(), stream, stop, stats):
       raw.put(frame)
-      count["decoded"] += 1
-    raw.put(_END)
+    raw.put(END)
 
   def anonymize_all() -> None:
     for frame in raw:
-      start = time.perf_counter()
-      safe.put(_anonymized(frame, anonymize, busy, start))
-      count["anonymized"] += 1
-    safe.put(_END)
+      safe.put(_anonymized(frame, anonymize, stats))
+      stats.add("anonymized")
+    safe.put(END)
 
   def encode() -> None:
+    due = 0
     for frame in safe:
-      if frame.index != count["written"]:
-        raise SinkFailed(f"frame {frame.index} came where frame {count['written']} was due")
-      sink.write(frame.ticks, frame.pixels)
-      count["written"] += 1
+      if frame.index < due or (frame.index > due and not rules.live):
+        raise SinkFailed(f"frame {frame.index} came where frame {due} was due")
+      due = frame.index + 1
+      try:
+        sink.write(frame.ticks, frame.pixels)
+      except FrameLost:
+        stats.add("dropped_anonymized")
+        continue
+      stats.written(frame.captured)
+      for tap in taps:
+        tap(frame)
       progress()
 
   def guarded(work: Callable[[], None], doing: str) -> None:
@@ -111,7 +117,7 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
     try:
       if not stop.is_set():
         work()
-    except _Stopped:
+    except Stopped:
       return
     except CameraError as error:
       failures.append(error)
@@ -126,32 +132,33 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
   jobs = ((decode, "decode"), (anonymize_all, "anonymize"), (encode, "encode"))
   try:
     stream = source.open()
-    started(stream)
-    sink.open(stream)
+    started(rules.expected(stream))
+    sink.open(rules.expected(stream))
     for job in jobs:
       threading.Thread(target=guarded, args=job, daemon=True, name=job[1]).start()
     for _ in jobs:
-      while not ended.acquire(timeout=_POLL_SECONDS):
+      while not ended.acquire(timeout=POLL_SECONDS):
         continue
     if failures:
       raise failures[0]
-    if len(set(count.values())) != 1:
-      raise CameraError(f"frames were lost on the way: {count}")
-    sink.commit(count["written"])
+    if stats.lost():
+      raise CameraError(f"frames were lost on the way: {stats.lost()}")
+    sink.commit(stats.count["written"])
   except BaseException as error:
     stop.set()
     _settle(live)
     if isinstance(error, KeyboardInterrupt):
-      error = Interrupted(f"interrupted after {count['written']} frames")
+      error = Interrupted(f"interrupted after {stats.count['written']} frames")
     known = error if isinstance(error, CameraError) else unexpected(error, "camera")
     kept = sink.abandon(keep_partial)
     if kept:
-      known = type(known)(f"{known}; {count['written']} anonymized frames are kept in {kept}")
+      known = type(known)(f"{known}; {stats.count['written']} anonymized frames are kept in {kept}")
     raise known from None
   finally:
     source.close()
-  frames = count["written"]
-  return Summary(frames, time.monotonic() - begin, 1000 * busy[0] / max(1, frames))
+  count = stats.count
+  dropped = count["over_max_fps"] + count["dropped_raw"] + count["dropped_anonymized"]
+  return Summary(count["written"], time.monotonic() - begin, 1000 * stats.model_seconds / max(1, count["anonymized"]), dropped)
 
 
 def _settle(live: Collection[str]) -> None:
@@ -162,10 +169,17 @@ def _settle(live: Collection[str]) -> None:
   """
   while live:
     with contextlib.suppress(KeyboardInterrupt):
-      time.sleep(_POLL_SECONDS)
+      time.sleep(POLL_SECONDS)
 
 
-def _anonymized(frame: Frame, anonymize: Callable[[np.ndarray], np.ndarray], busy: list[float], start: float) -> SafeFrame:
+def _counted(frames: Iterator[Frame], stats: Stats) -> Iterator[Frame]:
+  for frame in frames:
+    stats.add("decoded")
+    yield frame if frame.captured else frame._replace(captured=time.monotonic())
+
+
+def _anonymized(frame: Frame, anonymize: Callable[[np.ndarray], np.ndarray], stats: Stats) -> SafeFrame:
+  start = time.perf_counter()
   try:
     pixels = anonymize(frame.pixels)
   except AnonymizationFailed as error:
@@ -173,9 +187,9 @@ def _anonymized(frame: Frame, anonymize: Callable[[np.ndarray], np.ndarray], bus
   except Exception as error:  # an unknown engine's error text may quote the frame
     raise AnonymizationFailed(f"frame {frame.index}: inference failed: {type(error).__name__}") from None
   finally:
-    busy[0] += time.perf_counter() - start
+    stats.model_seconds += time.perf_counter() - start
   if not isinstance(pixels, np.ndarray) or pixels.shape != frame.pixels.shape or pixels.dtype != np.uint8:
     raise AnonymizationFailed(f"frame {frame.index}: the result is no uint8 picture of {frame.pixels.shape}")
   if np.may_share_memory(pixels, frame.pixels):
     raise AnonymizationFailed(f"frame {frame.index}: the result is the raw frame itself")
-  return SafeFrame(frame.index, frame.ticks, pixels)
+  return SafeFrame(frame.index, frame.ticks, pixels, frame.captured)

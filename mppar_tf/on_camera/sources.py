@@ -1,184 +1,67 @@
 """Where frames come from. A source is opened, iterated once, and closed; what it yields stays in memory."""
 
-import contextlib
 import pathlib
-import re
-from fractions import Fraction
-from typing import Any, Iterator, NamedTuple, Protocol
+import stat
+from typing import Iterator, Protocol, Sequence
 
-import av
-import numpy as np
-
-from mppar_tf import display_matrix
+from mppar_tf.on_camera import links, source_pattern
 from mppar_tf.on_camera.errors import SourceFailed
+from mppar_tf.on_camera.frames import Frame, Stream
+from mppar_tf.on_camera.source_files import ImageFolder, VideoFile
+from mppar_tf.on_camera.source_live import LiveSource
 
-IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-# Containers that store no presentation times: FFmpeg guesses them from decoding order, which is wrong where there are B-frames.
-WITHOUT_TIMES = ("avi",)
-MISSING_FRAMES = 3  # a container's declared length may be off by rounding, not by more frames than these
-
-
-class Frame(NamedTuple):
-  """One raw frame. Only the pipeline's decode and anonymize threads ever hold one."""
-  index: int          # 0, 1, 2, ...
-  ticks: int          # presentation time, in the source's time base
-  pixels: np.ndarray  # uint8 RGB [H, W, 3]
-
-
-class Stream(NamedTuple):
-  """What is known of a source before its first frame."""
-  time_base: Fraction       # seconds per tick
-  rate: Fraction            # frames per second, on average
-  frames: int | None        # how many will come, where the container says
-  pixel_aspect: Fraction    # width / height of one pixel
+V4L2 = "v4l2:"
+KINDS = ("a video file, a folder of images, a V4L2 device (/dev/video0), an address (" + ", ".join(links.SOURCE_SCHEMES)
+         + f"), or {source_pattern.FORM}")
 
 
 class Source(Protocol):
+  """Attributes: endless (it has no end of its own, so that who is slow must miss frames), paced (its frames come when their time has
+  come, whoever reads), path (of a file or folder)."""
+  endless: bool
+  paced: bool
+  path: pathlib.Path | None
   def open(self) -> Stream: ...
   def frames(self) -> Iterator[Frame]: ...
   def close(self) -> None: ...
-  @property
-  def path(self) -> pathlib.Path | None: ...
 
 
-def find(text: str, *, image_rate: float = 25.0) -> Source:
-  """The source that --source names. Raises SourceFailed where there is no such file or folder."""
-  if "://" in text:
-    raise SourceFailed(f"source {text.partition('://')[0]}://...: live streams are not read; a video file or a folder of images is")
-  path = pathlib.Path(text).expanduser()
+def find(text: str, *, image_rate: float = 25.0, live: bool | None = None, rtsp_transport: str = "tcp", options: Sequence[str] = (),
+         patience: links.Patience = links.Patience()) -> Source:
+  """The source that --source names.
+
+  Args:
+    text: see KINDS.
+    image_rate: frames per second of a folder of images.
+    live: whether an address is a stream, or (False) a file on a server, which has an end and every frame of which counts; None: a
+      stream, and what has an end is refused.
+    rtsp_transport: "tcp" or "udp".
+    options: FFmpeg's, for opening, as NAME=VALUE; they win over ours.
+    patience: of live sources.
+  Raises:
+    SourceFailed: there is no such file, folder or kind of source.
+  """
+  chosen = links.options(options)
+  if links.is_address(text):
+    return _remote(text, live, {"rtsp_transport": rtsp_transport} if links.scheme(text).startswith("rtsp") else {}, chosen, patience)
+  if source_pattern.is_pattern(text) and not pathlib.Path(text).exists():
+    return source_pattern.Pattern(text)
+  path = pathlib.Path(text.removeprefix(V4L2)).expanduser()
+  if text.startswith(V4L2) or (path.exists() and stat.S_ISCHR(path.stat().st_mode)):
+    if not path.exists():
+      raise SourceFailed(f"source {path}: there is no such device")
+    return LiveSource(str(path), str(path), container="v4l2", options=chosen, patience=patience)
   if path.is_dir():
     return ImageFolder(path, rate=image_rate)
   if not path.exists():
-    raise SourceFailed(f"source {path}: does not exist")
-  return VideoFile(path)
+    raise SourceFailed(f"source {path}: does not exist; a source is {KINDS}")
+  return VideoFile(path, options=chosen)
 
 
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-  """FFmpeg's errors as SourceFailed with the kind of error alone."""
-  try:
-    yield
-  except (av.FFmpegError, OSError, ValueError) as error:
-    raise SourceFailed(f"{what}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
-
-
-def upright(frame: av.VideoFrame) -> np.ndarray:
-  """uint8 RGB [H, W, 3], turned and mirrored as the file says: metadata is dropped later, so both must be in the pixels."""
-  pixels = display_matrix.upright(frame.to_ndarray(format="rgb24"), frame)
-  if pixels is None:
-    raise SourceFailed(f"a frame is turned by {frame.rotation} degrees, not by a multiple of 90")
-  return pixels
-
-
-class VideoFile:
-  """Any file that FFmpeg decodes; its first video stream. Audio, subtitles and metadata are not read."""
-
-  def __init__(self, path: pathlib.Path):
-    self.path = path
-    self._container: Any = None
-
-  def open(self) -> Stream:
-    with _told(f"source {self.path}"):
-      # A title in the encoding of some old system is dropped anyway.
-      self._container = av.open(str(self.path), metadata_errors="ignore")
-    if not self._container.streams.video:
-      self.close()
-      raise SourceFailed(f"source {self.path}: has no video stream")
-    self._stream = self._container.streams.video[0]
-    self._stream.thread_type = "AUTO"
-    rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
-    self._known = Stream(self._stream.time_base or 1 / rate, Fraction(rate), self._stream.frames or None,
-                         self._stream.sample_aspect_ratio or Fraction(1))
-    return self._known
-
-  def frames(self) -> Iterator[Frame]:
-    """Frames in presentation order with increasing times.
-
-    Raises SourceFailed at a decoding error, a frame that FFmpeg marks corrupt, a frame of another size, or an end before the length that
-    the file declares (a truncated file ends without an error of FFmpeg's).
-    """
-    clock, size, index = Clock(self._container.format.name, self._known), None, 0
-    decoded = self._container.decode(self._stream)
-    while True:
-      with _told(f"source {self.path}: frame {index} cannot be decoded"):
-        frame = next(decoded, None)
-      if frame is None:
-        break
-      if frame.is_corrupt:
-        raise SourceFailed(f"source {self.path}: frame {index} is corrupt")
-      pixels = upright(frame)
-      if size not in (None, pixels.shape):
-        raise SourceFailed(f"source {self.path}: frame {index} has the shape {pixels.shape}, those before {size}")
-      size = pixels.shape
-      yield Frame(index, clock.ticks(frame), pixels)
-      index += 1
-    if not index:
-      raise SourceFailed(f"source {self.path}: holds no frame")
-    self._check_end(clock.end, index)
-
-  def _check_end(self, end: int, count: int) -> None:
-    missing = self._declared_end() - end * self._known.time_base
-    if missing * self._known.rate > MISSING_FRAMES:
-      raise SourceFailed(f"source {self.path}: ends after {count} frames, {float(missing):.2f} s too early (truncated?)")
-
-  def _declared_end(self) -> Fraction:
-    """When the last frame ends, in seconds, as far as the file says; 0 where it does not."""
-    stream, container = self._stream, self._container
-    if stream.duration:
-      return ((stream.start_time or 0) + stream.duration) * self._known.time_base
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska's
-    if tag:
-      return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
-    # The whole file's may be that of a longer audio track.
-    return Fraction(container.duration, av.time_base) if container.duration and len(container.streams) == 1 else Fraction(0)
-
-  def close(self) -> None:
-    if self._container is not None:
-      self._container.close()
-      self._container = None
-
-
-class Clock:
-  """Presentation times that increase. Where a file has none, or they step back, the next tick after the last is taken."""
-
-  def __init__(self, container: str, stream: Stream):
-    self._without_times = container in WITHOUT_TIMES
-    self._step = max(1, round(1 / (stream.rate * stream.time_base)))
-    self._last: int | None = None
-    self.end = 0
-
-  def ticks(self, frame: av.VideoFrame) -> int:
-    given = frame.dts if self._without_times or frame.pts is None else frame.pts
-    if self._last is not None and (given is None or given <= self._last):
-      given = self._last + (self._step if given is None else 1)
-    self._last = given or 0
-    self.end = self._last + (frame.duration or self._step)
-    return self._last
-
-
-class ImageFolder:
-  """The images of a folder, by name, at a steady rate. Sizes may differ; sub-folders are not entered."""
-
-  def __init__(self, path: pathlib.Path, *, rate: float):
-    self.path = path
-    self._rate = Fraction(rate).limit_denominator(100_000)
-    self._names: list[pathlib.Path] = []
-
-  def open(self) -> Stream:
-    self._names = sorted(p for p in self.path.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith("."))
-    if not self._names:
-      raise SourceFailed(f"source {self.path}: has no image, looked for {', '.join(IMAGES)}")
-    return Stream(1 / self._rate, self._rate, len(self._names), Fraction(1))
-
-  def frames(self) -> Iterator[Frame]:
-    """One frame per image. Raises SourceFailed at one that cannot be decoded."""
-    for index, name in enumerate(self._names):
-      with _told(f"source {name}: cannot be decoded"):
-        with av.open(str(name), metadata_errors="ignore") as container:
-          picture = next(container.decode(video=0), None)
-      if picture is None or picture.is_corrupt:
-        raise SourceFailed(f"source {name}: holds no whole image")
-      yield Frame(index, index, upright(picture))
-
-  def close(self) -> None:
-    self._names = []
+def _remote(address: str, live: bool | None, ours: dict[str, str], chosen: dict[str, str], patience: links.Patience) -> Source:
+  name = links.public(address)
+  if links.scheme(address) not in links.SOURCE_SCHEMES:
+    raise SourceFailed(f"source {name}: its scheme is not one of {', '.join(links.SOURCE_SCHEMES)}")
+  if live is False:
+    return VideoFile(None, address=address, name=name, options=ours | chosen, timeout_seconds=patience.timeout_seconds)
+  return LiveSource(address, name, options=ours | chosen, patience=patience, refuse_files=live is None)

@@ -1,0 +1,157 @@
+"""Files as sinks: a video, a folder of pictures. One shows its result under its name only when it is complete.
+
+Until then frames lie under a temporary name beside it: `.NAME.part`. A sink never sees anything but anonymized frames, so what a
+killed process leaves there is safe, and the next run replaces it.
+"""
+
+import contextlib
+import csv
+import os
+import pathlib
+import shutil
+from fractions import Fraction
+from typing import Any, Iterator
+
+import av
+import numpy as np
+
+from mppar_tf.on_camera.errors import SinkFailed
+from mppar_tf.on_camera.frames import Stream
+
+CONTAINERS = {".mp4": "mp4", ".mov": "mov"}  # both keep every time exactly; Matroska rounds to milliseconds
+KEPT = ".partial"
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+  try:
+    yield
+  except (av.FFmpegError, OSError, ValueError) as error:
+    raise SinkFailed(f"{what}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+
+
+class VideoSink:
+  """H.264 in MP4 or MOV with the source's own time base: every frame's time is kept exactly. No audio, no metadata."""
+  paced = False
+
+  def __init__(self, path: pathlib.Path, *, quality: int):
+    self.name, self._path, self._quality = str(path), path, quality
+    self._part = path.with_name(f".{path.name}.part")
+    self._container: Any = None
+    self._shape: tuple[int, ...] | None = None
+    self._shift: int | None = None
+
+  def open(self, stream: Stream) -> None:
+    # Edit lists and tracks count in these scales; the muxer's own choice rounds a first time that is not 0.
+    scale = str(stream.time_base.denominator)
+    options = {"movie_timescale": scale, "video_track_timescale": scale, "fflags": "+bitexact"}
+    self._known = stream
+    with _told(f"sink {self._path}"):
+      self._container = av.open(str(self._part), "w", format=CONTAINERS[self._path.suffix.lower()], options=options)
+
+  def _start(self, shape: tuple[int, ...]) -> None:
+    # Without B-frames nothing is held back or reordered: a frame is in the file when the next one comes.
+    options = {"crf": str(self._quality), "preset": "veryfast", "bf": "0"}
+    self._stream = self._container.add_stream("libx264", rate=self._known.rate, options=options)
+    self._stream.height, self._stream.width = shape[:2]
+    # H.264 halves the colour planes only of even sizes.
+    self._stream.pix_fmt = "yuv444p" if shape[0] % 2 or shape[1] % 2 else "yuv420p"
+    self._stream.time_base = self._stream.codec_context.time_base = self._known.time_base
+    self._stream.codec_context.sample_aspect_ratio = self._known.pixel_aspect
+    self._shape = shape
+
+  def write(self, ticks: int, pixels: np.ndarray) -> None:
+    """Encodes one frame, uint8 RGB [H, W, 3]. Raises SinkFailed where its size is another than the first one's, or the disk is full."""
+    with _told(f"sink {self._path}"):
+      if self._shape is None:
+        self._start(pixels.shape)
+      if pixels.shape != self._shape:
+        raise SinkFailed(f"sink {self._path}: a frame of {pixels.shape} after frames of {self._shape}; one video has one size")
+      if self._shift is None:
+        self._shift = max(0, -ticks)  # a player drops what lies before 0
+      frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+      frame.pts, frame.time_base = ticks + self._shift, self._known.time_base
+      self._container.mux(self._stream.encode(frame))
+
+  def commit(self, frames: int) -> None:
+    """Ends the file, counts what is in it, and gives it its name."""
+    with _told(f"sink {self._path}"):
+      self._close()
+      with av.open(str(self._part)) as written:
+        found = written.streams.video[0].frames
+      if found != frames:
+        raise SinkFailed(f"sink {self._path}: the file holds {found} of {frames} frames")
+      os.replace(self._part, self._path)
+
+  def _close(self) -> None:
+    container, self._container = self._container, None
+    if container is None:
+      return
+    try:
+      if self._shape is not None:
+        container.mux(self._stream.encode(None))
+    finally:
+      container.close()
+
+  def abandon(self, keep: bool) -> pathlib.Path | None:
+    """Ends an incomplete file: removes it, or keeps it as NAME.partial.mp4. The kept path, if any."""
+    with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+      self._close()
+    if keep and self._shape is not None and self._part.exists():
+      kept = self._path.with_name(self._path.stem + KEPT + self._path.suffix)
+      os.replace(self._part, kept)
+      return kept
+    self._part.unlink(missing_ok=True)
+    return None
+
+
+class FolderSink:
+  """Lossless PNG frames 00000000.png, ... and times.csv (frame, seconds). Names of source images are not kept: they may say who it is."""
+  TIMES, paced = "times.csv", False
+
+  def __init__(self, path: pathlib.Path):
+    self.name, self._path = str(path), path
+    self._part = path.with_name(f".{path.name}.part")
+    self._rows: list[tuple[str, str]] = []
+
+  @classmethod
+  def made(cls, path: pathlib.Path) -> bool:
+    """True for an empty folder and one that a FolderSink wrote; nothing else may be replaced."""
+    return path.is_dir() and all(p.name == cls.TIMES or (p.suffix == ".png" and p.stem.isdigit()) for p in path.iterdir())
+
+  def open(self, stream: Stream) -> None:
+    self._time_base = stream.time_base
+    with _told(f"sink {self._path}"):
+      shutil.rmtree(self._part, ignore_errors=True)
+      self._part.mkdir()
+
+  def write(self, ticks: int, pixels: np.ndarray) -> None:
+    name = f"{len(self._rows):08d}.png"
+    with _told(f"sink {self._path}"):
+      av.VideoFrame.from_ndarray(pixels, format="rgb24").save(str(self._part / name))
+    self._rows.append((name, format(float(Fraction(ticks) * self._time_base), ".9g")))
+
+  def _write_times(self) -> None:
+    with open(self._part / self.TIMES, "w", newline="", encoding="utf-8") as file:
+      csv.writer(file).writerows([("frame", "seconds"), *self._rows])
+
+  def commit(self, frames: int) -> None:
+    with _told(f"sink {self._path}"):
+      found = sum(1 for p in self._part.iterdir() if p.suffix == ".png")
+      if found != frames:
+        raise SinkFailed(f"sink {self._path}: the folder holds {found} of {frames} frames")
+      self._write_times()
+      if self._path.exists():
+        shutil.rmtree(self._path)
+      os.replace(self._part, self._path)
+
+  def abandon(self, keep: bool) -> pathlib.Path | None:
+    if keep and self._rows:
+      kept = self._path.with_name(self._path.name + KEPT)
+      with _told(f"sink {self._path}"):
+        self._write_times()
+        shutil.rmtree(kept, ignore_errors=True)
+        os.replace(self._part, kept)
+      return kept
+    shutil.rmtree(self._part, ignore_errors=True)
+    return None

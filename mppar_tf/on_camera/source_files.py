@@ -1,0 +1,172 @@
+"""Files as sources: a video, a folder of images. Every frame comes, whole, or the run stops."""
+
+import contextlib
+import pathlib
+import re
+from fractions import Fraction
+from typing import Any, Iterator, Mapping
+
+import av
+import numpy as np
+
+from mppar_tf import display_matrix
+from mppar_tf.on_camera.errors import SourceFailed
+from mppar_tf.on_camera.frames import Frame, Stream
+
+IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+# Containers that store no presentation times: FFmpeg guesses them from decoding order, which is wrong where there are B-frames.
+WITHOUT_TIMES = ("avi",)
+MISSING_FRAMES = 3  # a container's declared length may be off by rounding, not by more frames than these
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+  """FFmpeg's errors as SourceFailed with the kind of error alone."""
+  try:
+    yield
+  except (av.FFmpegError, OSError, ValueError) as error:
+    raise SourceFailed(f"{what}: {kind_of(error)}") from None
+
+
+def kind_of(error: Exception) -> str:
+  """What went wrong in FFmpeg's words, which never hold an address."""
+  return "no answer in time" if isinstance(error, av.ExitError) else getattr(error, "strerror", None) or type(error).__name__
+
+
+def upright(frame: av.VideoFrame) -> np.ndarray:
+  """uint8 RGB [H, W, 3], turned and mirrored as the file says: metadata is dropped later, so both must be in the pixels."""
+  pixels = display_matrix.upright(frame.to_ndarray(format="rgb24"), frame)
+  if pixels is None:
+    raise SourceFailed(f"a frame is turned by {frame.rotation} degrees, not by a multiple of 90")
+  return pixels
+
+
+def rate_of(stream: Any) -> Fraction:
+  """Frames per second of a video stream, as far as FFmpeg can tell."""
+  return Fraction(stream.average_rate or stream.guessed_rate or 25)
+
+
+class VideoFile:
+  """Any file that FFmpeg decodes; its first video stream. Audio, subtitles and metadata are not read.
+
+  Args:
+    path: the file, or None where `address` is that of a file on a server.
+    address: what FFmpeg opens in place of the path.
+    name: what errors call it.
+    options: FFmpeg's, for opening.
+    timeout_seconds: how long opening or reading may take, or None.
+  """
+  endless, paced = False, False
+
+  def __init__(self, path: pathlib.Path | None, *, address: str = "", name: str = "", options: Mapping[str, str] | None = None,
+               timeout_seconds: float | None = None):
+    self.path, self.name = path, name or str(path)
+    self._address, self._options, self._timeout_seconds = address or str(path), dict(options or {}), timeout_seconds
+    self._container: Any = None
+
+  def open(self) -> Stream:
+    with told(f"source {self.name}"):
+      # A title in the encoding of some old system is dropped anyway.
+      self._container = av.open(self._address, metadata_errors="ignore", options=self._options, timeout=self._timeout_seconds)
+    if not self._container.streams.video:
+      self.close()
+      raise SourceFailed(f"source {self.name}: has no video stream")
+    self._stream = self._container.streams.video[0]
+    self._stream.thread_type = "AUTO"
+    rate = rate_of(self._stream)
+    self._known = Stream(self._stream.time_base or 1 / rate, rate, self._stream.frames or None,
+                         self._stream.sample_aspect_ratio or Fraction(1))
+    return self._known
+
+  def frames(self) -> Iterator[Frame]:
+    """Frames in presentation order with increasing times.
+
+    Raises SourceFailed at a decoding error, a frame that FFmpeg marks corrupt, a frame of another size, or an end before the length that
+    the file declares (a truncated file ends without an error of FFmpeg's).
+    """
+    clock, size, index = Clock(self._container.format.name, self._known), None, 0
+    decoded = self._container.decode(self._stream)
+    while True:
+      with told(f"source {self.name}: frame {index} cannot be decoded"):
+        frame = next(decoded, None)
+      if frame is None:
+        break
+      if frame.is_corrupt:
+        raise SourceFailed(f"source {self.name}: frame {index} is corrupt")
+      pixels = upright(frame)
+      if size not in (None, pixels.shape):
+        raise SourceFailed(f"source {self.name}: frame {index} has the shape {pixels.shape}, those before {size}")
+      size = pixels.shape
+      yield Frame(index, clock.ticks(frame), pixels)
+      index += 1
+    if not index:
+      raise SourceFailed(f"source {self.name}: holds no frame")
+    self._check_end(clock.end, index)
+
+  def _check_end(self, end: int, count: int) -> None:
+    missing = self._declared_end() - end * self._known.time_base
+    if missing * self._known.rate > MISSING_FRAMES:
+      raise SourceFailed(f"source {self.name}: ends after {count} frames, {float(missing):.2f} s too early (truncated?)")
+
+  def _declared_end(self) -> Fraction:
+    """When the last frame ends, in seconds, as far as the file says; 0 where it does not."""
+    stream, container = self._stream, self._container
+    if stream.duration:
+      return ((stream.start_time or 0) + stream.duration) * self._known.time_base
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska's
+    if tag:
+      return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
+    # The whole file's may be that of a longer audio track.
+    return Fraction(container.duration, av.time_base) if container.duration and len(container.streams) == 1 else Fraction(0)
+
+  def close(self) -> None:
+    if self._container is not None:
+      self._container.close()
+      self._container = None
+
+
+class Clock:
+  """Presentation times that increase. Where a file has none, or they step back, the next tick after the last is taken."""
+
+  def __init__(self, container: str, stream: Stream):
+    self._without_times = container in WITHOUT_TIMES
+    self._step = max(1, round(1 / (stream.rate * stream.time_base)))
+    self._last: int | None = None
+    self.end = 0
+
+  def ticks(self, frame: av.VideoFrame) -> int:
+    given = frame.dts if self._without_times or frame.pts is None else frame.pts
+    if self._last is not None and (given is None or given <= self._last):
+      given = self._last + (self._step if given is None else 1)
+    self._last = given or 0
+    self.end = self._last + (frame.duration or self._step)
+    return self._last
+
+
+class ImageFolder:
+  """The images of a folder, by name, at a steady rate. Sizes may differ; sub-folders are not entered."""
+  endless, paced = False, False
+
+  def __init__(self, path: pathlib.Path, *, rate: float):
+    self.path = path
+    self._rate = Fraction(rate).limit_denominator(100_000)
+    self._names: list[pathlib.Path] = []
+
+  def open(self) -> Stream:
+    self._names = sorted(p for p in self.path.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith("."))
+    if not self._names:
+      raise SourceFailed(f"source {self.path}: has no image, looked for {', '.join(IMAGES)}")
+    return Stream(1 / self._rate, self._rate, len(self._names), Fraction(1))
+
+  def frames(self) -> Iterator[Frame]:
+    """One frame per image. Raises SourceFailed at one that cannot be decoded."""
+    for index, name in enumerate(self._names):
+      with told(f"source {name}: cannot be decoded"):
+        with av.open(str(name), metadata_errors="ignore") as container:
+          picture = next(container.decode(video=0), None)
+      if picture is None or picture.is_corrupt:
+        raise SourceFailed(f"source {name}: holds no whole image")
+      yield Frame(index, index, upright(picture))
+
+  def close(self) -> None:
+    self._names = []
