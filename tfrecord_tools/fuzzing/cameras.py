@@ -23,7 +23,7 @@ SINKS = ("safe.mp4", "safe.mov", "frames")
 SIMILAR = 0.5    # correlation of an output's fine detail with that of its raw frame; an anonymizer here leaves less than 0.1
 DETAIL = 2.0     # grey levels (standard deviation) of a raw frame's fine detail, below which it has none
 LINE = 16        # bytes of a raw row that no file left behind may hold
-LONGEST = 2000   # letters of a message
+LONGEST = 700    # letters of a message
 
 
 class Sound(NamedTuple):
@@ -86,7 +86,7 @@ def attempt_film(prepared: Sound, rng: random.Random, folder: pathlib.Path) -> O
   source = folder / outcomes.INPUT / name
   ended = _through(prepared.model, source, folder / "out", sink)
   if isinstance(ended, Outcome):
-    return ended if ended.failed or changed in ended.words else outcomes.error(ended.words, name)
+    return ended if ended.failed or changed in ended.words else outcomes.error(ended.words, name, "one video has one size")
   if files == prepared.sources[name]:
     return Outcome(outcomes.SAME)
   declared = len(IMAGES) if name == "images" else media.declared(source)
