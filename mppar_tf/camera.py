@@ -21,8 +21,8 @@ flagfile that only you may read, since others can see a command line.
 It fails closed. Whatever goes wrong, it stops with a one-line message, no raw pixel in output, logs or temporary files, and a file
 sink's name shows nothing new. Such a sink is written as .NAME.part and renamed when complete; what is left of an incomplete one is
 removed, or kept with --keep_partial as NAME.partial (it holds anonymized frames only). No core dump is written. A live source has no end
-of its own: --max_seconds gives it one; Ctrl-C counts as an interruption. A process that is killed outright (SIGKILL, memory run out inside
-a library) ends with the system's code, 137 or 134, and leaves .NAME.part, which holds anonymized frames only, too.
+of its own: --max_seconds gives it one; Ctrl-C counts as an interruption. A process that is killed outright, or by a crash
+inside a library, ends with the system's code (137, 134, 139) and leaves .NAME.part, which holds anonymized frames only, too.
 
 Exit codes:
   0    all frames anonymized and written, but for those that the flags let drop
