@@ -9,7 +9,8 @@ Sources: a video file; a folder of images; a V4L2 device (/dev/video0, v4l2:PATH
 built-in moving picture (test:WIDTHxHEIGHT@RATE:frames=COUNT). Sinks: FILE.mp4 or FILE.mov (H.264); a folder (PNG frames and times.csv);
 an address (rtsp, rtmp: FLV, http, udp, tcp: MPEG-TS), to which H.264 is pushed with a key frame each second and no frame held back; -,
 raw frames on standard output (rgb24, rows from the top, height * width * 3 bytes a frame, nothing in between; text goes to standard
-error); or null. Each frame is scaled to the model's input as a whole and back, and keeps its size. Audio and metadata are dropped.
+error); or null. Each frame is scaled to the model's input as a whole and back, or goes through it in tiles (--framing=tile), and keeps
+its size. Audio and metadata are dropped. --preview_port=8080 shows the anonymized frames at http://127.0.0.1:8080/, on this machine alone.
 
 Files lose no frame: they keep their number, order and times. A live source (--live) cannot wait: where model or sink are slower, the
 oldest frame that waits is dropped, and counted. A connection that is lost, in or out, is opened again for --reconnect_seconds; nothing
@@ -20,7 +21,8 @@ flagfile that only you may read, since others can see a command line.
 It fails closed. Whatever goes wrong, it stops with a one-line message, no raw pixel in output, logs or temporary files, and a file
 sink's name shows nothing new. Such a sink is written as .NAME.part and renamed when complete; what is left of an incomplete one is
 removed, or kept with --keep_partial as NAME.partial (it holds anonymized frames only). No core dump is written. A live source has no end
-of its own: --max_seconds gives it one; Ctrl-C counts as an interruption.
+of its own: --max_seconds gives it one; Ctrl-C counts as an interruption. A process that is killed outright, or by a crash
+inside a library, ends with the system's code (137, 134, 139) and leaves .NAME.part, which holds anonymized frames only, too.
 
 Exit codes:
   0    all frames anonymized and written, but for those that the flags let drop
@@ -37,15 +39,15 @@ In Python:
     safe = camera(frame)  # uint8 RGB [H, W, 3] -> the same
 """
 
-import resource
+import contextlib
 import signal
 import sys
 import threading
 
 from mppar_tf import flagfiles
-from mppar_tf.on_camera import frames, links, pipeline, sinks, sources, stats
+from mppar_tf.on_camera import core_dumps, frames, links, pipeline, sinks, sources, stats
 from mppar_tf.on_camera.engine import CameraAnonymizer
-from mppar_tf.on_camera.errors import CameraError
+from mppar_tf.on_camera.errors import CameraError, Interrupted, unexpected
 from mppar_tf.options import CameraOptions
 
 __all__ = ["CameraAnonymizer", "run"]
@@ -53,12 +55,16 @@ __all__ = ["CameraAnonymizer", "run"]
 
 def run(options: CameraOptions) -> int:
   """Runs the camera to the source's end; prints one line. Returns the exit code."""
-  resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # a core dump would hold raw frames
+  core_dumps.forbid()
   try:
-    summary = _run(options)
+    with _sigterm_as_interrupt():
+      summary = _run(options)
   except CameraError as error:
-    print(f"camera: {error}", file=sys.stderr)
-    return error.exit_code
+    return _told(error)
+  except KeyboardInterrupt:
+    return _told(Interrupted("interrupted before the first frame"))
+  except Exception as error:  # a traceback's last line may quote what upset it
+    return _told(unexpected(error, "camera"))
   dropped = f", {summary.dropped} dropped" if summary.dropped else ""
   print(f"camera: {summary.frames} frames in {summary.seconds:.2f} s{dropped}, {summary.anonymize_milliseconds:.2f} ms to anonymize one; "
         f"{links.public(options.sink) if links.is_address(options.sink) else options.sink}",
@@ -66,8 +72,14 @@ def run(options: CameraOptions) -> int:
   return 0
 
 
+def _told(error: CameraError) -> int:
+  print(f"camera: {error}", file=sys.stderr)
+  return error.exit_code
+
+
 def _run(options: CameraOptions) -> pipeline.Summary:
   from tqdm import tqdm
+  tqdm.monitor_interval = 0  # no thread of its own, which on a small device could not be had
 
   def tell(line: str) -> None:
     tqdm.write(f"camera: {line}", file=sys.stderr)
@@ -83,14 +95,21 @@ def _run(options: CameraOptions) -> pipeline.Summary:
                     rtsp_transport=options.rtsp_transport, options=options.sink_options, patience=patience)
   rules = pipeline.Rules(live=live, paced=not source.paced and (live or sink.paced), max_fps=options.max_fps,
                          max_seconds=options.max_seconds)
-  with CameraAnonymizer(options.model, variant=options.variant, threads=options.inference_threads,
-                        manifest_sha256=options.manifest_sha256) as camera, _sigterm_as_interrupt():
-    reporter = stats.Reporter(figures, seconds=options.stats_seconds, path=options.stats_json, tell=tell)
-    with tqdm(unit="frame", disable=None) as bar, reporter:
-      def started(stream: frames.Stream) -> None:
-        bar.reset(total=stream.frames)
-      return pipeline.run(source, camera, sink, queue_frames=options.queue_frames, keep_partial=options.keep_partial,
-                          started=started, progress=bar.update, rules=rules, stats=figures, stop=patience.stop)
+  with contextlib.ExitStack() as open_ones:
+    camera = open_ones.enter_context(CameraAnonymizer(
+        options.model, variant=options.variant, threads=options.inference_threads, manifest_sha256=options.manifest_sha256,
+        framing=options.framing, tile_scale=options.tile_scale))
+    taps = []
+    if options.preview_port:
+      from mppar_tf.on_camera.preview import Preview
+      taps.append(open_ones.enter_context(Preview(options.preview_port)).show)
+    bar = open_ones.enter_context(tqdm(unit="frame", disable=None))
+    open_ones.enter_context(stats.Reporter(figures, seconds=options.stats_seconds, path=options.stats_json, tell=tell))
+
+    def started(stream: frames.Stream) -> None:
+      bar.reset(total=stream.frames)
+    return pipeline.run(source, camera, sink, queue_frames=options.queue_frames, keep_partial=options.keep_partial,
+                        started=started, progress=bar.update, taps=taps, rules=rules, stats=figures, stop=patience.stop)
 
 
 class _sigterm_as_interrupt:

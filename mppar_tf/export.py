@@ -150,11 +150,11 @@ def resized(frames, height: int, width: int):
   """[N, H, W, 3] -> [N, height, width, 3]"""
   import numpy as np
 
-  from mppar_tf.on_camera import engine
+  from mppar_tf.on_camera import framing
   if frames.shape[1:3] == (height, width):
     return frames
   stored = np.rint(frames * 255).astype(np.uint8)
-  return np.stack([engine.resize(frame, height, width, "AREA") for frame in stored]).astype(np.float32) / 255
+  return np.stack([framing.resize(frame, height, width, "AREA") for frame in stored]).astype(np.float32) / 255
 
 
 def facts_of(built, run_dir: pathlib.Path, step: int, chosen, run_flags) -> dict:

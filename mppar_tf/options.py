@@ -283,6 +283,12 @@ class CameraOptions(SourceOptions, OverwriteOptions):
   queue_frames: int = option(4, "Frames that wait at most between decoding, anonymizing and encoding.", low=1)
   image_rate: float = option(25.0, "Frames per second given to a folder of images.", low=0.01)
   quality: int = option(20, "H.264's constant rate factor: 0 lossless, 51 worst.", low=0, high=51)
+  framing: str = option("scale", "How a frame goes through the network: scaled as a whole, as evaluate judged it, or in overlapping tiles, "
+                                 "which show finer detail.", choices=table_keys("mppar_tf.on_camera.framing", "FRAMINGS"))
+  tile_scale: float = option(4.0, "Tile: pixels of the frame along a tile's side for each one that the network sees; smaller shows more.",
+                             low=1.0)
+  preview_port: int = option(0, "Port of a page at 127.0.0.1 that shows the anonymized frames, to this machine alone; 0: none.", low=0,
+                             high=65535)
   keep_partial: bool = option(False, "After a failure keep the anonymized frames written so far, as NAME.partial.")
   manifest_sha256: str | None = option(None, "SHA-256 that the model's manifest.json must have: pins one export, not just a whole one.")
 

@@ -198,6 +198,21 @@ def damaged(place):
   return video
 
 
+def late_matroska(place):
+  pictures = tiny_exports.pictures(30, *footage.SIZE)
+  return footage.make_video(place / "in.mkv", pictures, ticks=range(10, 40))
+
+
+def avi_without_its_middle(place):
+  """Chunks of frames 10 to 19 are renamed to what no stream has."""
+  content = bytearray(footage.make_video(place / "in.avi", tiny_exports.pictures(30, *footage.SIZE), codec="mpeg4").read_bytes())
+  starts = [at for at in range(content.index(b"movi"), content.rindex(b"idx1")) if content[at:at + 4] == b"00dc"]
+  for at in starts[10:20]:
+    content[at:at + 4] = b"JUNK"
+  (place / "in.avi").write_bytes(content)
+  return place / "in.avi"
+
+
 def bad_image(place):
   (place / "source" / "007.png").write_bytes((place / "source" / "007.png").read_bytes()[:400])
   return place / "source"
@@ -222,12 +237,28 @@ def empty(place):
 @pytest.mark.parametrize("make, code, word", [
     (truncated, 4, "in.avi"), (bad_image, 4, "007.png"), (growing, 6, "one video has one size"), (text, 4, "Invalid data"),
     (empty, 4, "has no image"), (cut_matroska, 4, "truncated?"), (damaged, 4, "corrupt"),
+    (late_matroska, 4, "begins 0.4"), (avi_without_its_middle, 4, "of 30 frames"),
     (lambda place: place / "nowhere.mp4", 4, "does not exist"),
     (lambda place: "gopher://u:pw@host/x", 4, "gopher://host: its scheme is not one of http, ")])
 def test_a_bad_source_stops_with_one_line(model, place, capsys, make, code, word):
   assert camera.run(footage.chosen(model, make(place), place / "out" / "x.mp4")) == code
   said = capsys.readouterr().err.strip().splitlines()
   assert word in said[-1] and list((place / "out").iterdir()) == []
+
+
+def test_damage_is_told_each_time(place):
+  """With a decoder that works on several frames at once it was a matter of luck."""
+  content = bytearray(footage.make_video(place / "in.mkv", tiny_exports.pictures(30, *footage.SIZE), codec="mpeg4").read_bytes())
+  middle = len(content) // 2
+  content[middle:middle + 300] = np.random.default_rng(0).bytes(300)
+  (place / "in.mkv").write_bytes(content)
+  for _ in range(12):
+    source = sources.find(str(place / "in.mkv"))
+    source.open()
+    with pytest.raises(errors.SourceFailed, match="corrupt|cannot be decoded"):
+      for _ in source.frames():
+        continue
+    source.close()
 
 
 def test_a_folder_of_pictures_of_many_sizes_goes_into_a_folder(model, place):

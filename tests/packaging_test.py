@@ -2,15 +2,21 @@
 
 import ast
 import functools
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import tomllib
+import venv
+from importlib import metadata
 from typing import Iterable, Iterator
 
 import pytest
 from packaging.requirements import Requirement
+
+from mppar_tf.on_camera import preview
+from tfrecord_tools.fuzzing import networks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("mppar_tf", "tfrecord_tools")
@@ -118,3 +124,63 @@ def test_starts_where_there_is_no_tensorflow(module):
 def test_the_camera_shows_its_help_where_there_is_no_tensorflow():
   done = run_without_tensorflow("import runpy; sys.argv = ['camera', '--help']; runpy.run_module('mppar_tf.camera', run_name='__main__')")
   assert done.returncode == 0 and "--source=" in done.stdout, done.stderr
+
+
+# ---- with nothing but what the extra `camera` asks for ----
+
+
+def closure(wanted: Iterable[Requirement]) -> set[str]:
+  """Names of the distributions that `wanted` brings, with all that those ask for."""
+  found, queue = set(), [one.name for one in wanted]
+  while queue:
+    name = re.sub(r"[-_.]+", "-", queue.pop()).lower()
+    if name not in found:
+      found.add(name)
+      asked = [Requirement(text) for text in metadata.requires(name) or ()]
+      queue += [one.name for one in asked if not one.marker or one.marker.evaluate({"extra": ""})]
+  return found
+
+
+@pytest.fixture(scope="module")
+def camera_environment(tmp_path_factory) -> pathlib.Path:
+  """The Python of a fresh environment that holds links to those distributions and to our packages, and to nothing else."""
+  place = tmp_path_factory.mktemp("camera environment")
+  venv.create(place, with_pip=False, symlinks=True)
+  [site] = place.glob("lib/python*/site-packages")
+  for name in closure([*base(), *requirements("camera")]):
+    files = metadata.distribution(name)
+    for top in {file.parts[0] for file in files.files or () if ".." not in file.parts and file.parts[0] != "__pycache__"}:
+      if not (site / top).exists():
+        (site / top).symlink_to(pathlib.Path(files.locate_file(top)).resolve())
+  for package in PACKAGES:
+    (site / package).symlink_to(ROOT / package)
+  return place / "bin" / "python"
+
+
+def run_in(environment: pathlib.Path, place: pathlib.Path, *arguments) -> subprocess.CompletedProcess:
+  clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+  return subprocess.run([environment, *map(str, arguments)], cwd=place, env=clean, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_fresh_environment_has_little(camera_environment, tmp_path):
+  assert {"numpy", "av", "ai-edge-litert", "absl-py", "tqdm"} <= (names := closure([*base(), *requirements("camera")])) and len(names) < 15
+  for module in (*NOT_ON_A_CAMERA, "scipy", "PIL", "h5py"):
+    assert "ModuleNotFoundError" in run_in(camera_environment, tmp_path, "-c", f"import {module}").stderr
+  found = run_in(camera_environment, tmp_path, "-c", "import numpy, av, ai_edge_litert.interpreter, mppar_tf; print(numpy.__file__)")
+  assert str(camera_environment.parent.parent) in found.stdout, found.stderr
+
+
+def test_the_camera_runs_in_it(camera_environment, tmp_path):
+  networks.write(tmp_path / "model")
+  for sink, more in (("safe.mp4", []), ("frames", ["--framing=tile", "--tile_scale=1"])):
+    done = run_in(camera_environment, tmp_path, "-m", "mppar_tf.camera", "--model=model", "--source=test:64x48@25:frames=12",
+                  f"--sink={sink}", *more)
+    assert done.returncode == 0 and "12 frames" in done.stdout, done.stderr
+  assert (tmp_path / "safe.mp4").stat().st_size > 500 and len(list((tmp_path / "frames").glob("*.png"))) == 12
+  code = "import mppar_tf, numpy; c = mppar_tf.CameraAnonymizer('model'); print(c(numpy.zeros((48, 64, 3), numpy.uint8)).shape)"
+  assert run_in(camera_environment, tmp_path, "-c", code).stdout == "(48, 64, 3)\n"
+  with preview.Preview(0) as page:  # a port that is free afterwards
+    port = page.port
+  done = run_in(camera_environment, tmp_path, "-m", "mppar_tf.camera", "--model=model", "--source=test:64x48@25:frames=3", "--sink=null",
+                f"--preview_port={port}")
+  assert done.returncode == 0, done.stderr

@@ -66,6 +66,7 @@ MAY_IMPORT = {
     "side_by_side": set(),
 }
 TOOLS_MAY_IMPORT = {"", "display_matrix", "data.parsing", "data.schema", "data.records", "data.vocabularies"}  # of mppar_tf
+FUZZING_ALSO = {"on_camera"}  # its inputs are fuzzed by the same program; no other tool sees the camera
 PROGRAMS_ALSO = {"flagfiles", "options"}
 OPTIONS = {"mppar_tf.options", "tfrecord_tools.options"}
 
@@ -129,7 +130,8 @@ def _may(module: str, other: str, program: bool) -> bool:
   if other in OPTIONS:
     return program
   if module.startswith("tfrecord_tools"):
-    return not of_ours or within(other, TOOLS_MAY_IMPORT | (PROGRAMS_ALSO if program else set()))
+    fuzzing = FUZZING_ALSO if module.startswith("tfrecord_tools.fuzzing.") else set()
+    return not of_ours or within(other, TOOLS_MAY_IMPORT | fuzzing | (PROGRAMS_ALSO if program else set()))
   room = room_of(module)
   if room in PROGRAM:
     return True
@@ -165,6 +167,9 @@ def test_the_table_itself_has_one_direction():
     ("tfrecord_tools.readers.new", "from mppar_tf.data import clips", False),
     ("tfrecord_tools.readers.new", "from mppar_tf import flagfiles", False),
     ("tfrecord_tools.new", 'from mppar_tf import flagfiles\nif __name__ == "__main__":\n  main()', True),
+    ("tfrecord_tools.new", "from mppar_tf.on_camera import engine", False),
+    ("tfrecord_tools.fuzzing.new", "from mppar_tf.on_camera import engine", True),
+    ("tfrecord_tools.fuzzing.new", "from mppar_tf import camera", False),
     ("tfrecord_tools.new", "from mppar_tf.nowhere import something", False),
 ])
 def test_the_import_rule_sees_an_offence(module, source, right):

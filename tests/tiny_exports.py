@@ -73,11 +73,11 @@ def real_frames(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray | None:
   """Frames of a real clip [8, height, width, 3] float32 in [0, 1], or None where the shared data is absent."""
   import av
 
-  from mppar_tf.on_camera import engine
+  from mppar_tf.on_camera import framing
   shared = os.environ.get("MPPAR_SHARED_DATA") or pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
   clips = sorted(pathlib.Path(shared).glob("ixmas/clips/*.avi"))[:8]
   found = []
   for clip in clips:
     with av.open(str(clip)) as container:
-      found.append(engine.resize(next(container.decode(video=0)).to_ndarray(format="rgb24"), height, width, "AREA"))
+      found.append(framing.resize(next(container.decode(video=0)).to_ndarray(format="rgb24"), height, width, "AREA"))
   return np.stack(found).astype(np.float32) / 255 if found else None

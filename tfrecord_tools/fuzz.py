@@ -5,11 +5,13 @@
   python -m tfrecord_tools.fuzz --fuzz_targets=videos --fuzz_case=271            one case again, with its words
 
 Targets: `records` (shards, single records), `manifests`, `tables` (the CSV of `folder`, the official lists of public datasets), `videos`,
-`archives`. A case is a function of (seed, target, number). Each runs in a worker process under a limit of time and one of memory.
+`archives`, `camera` (videos and folders of images, through the whole camera), `camera_models` (what it runs). A case is a function of
+(seed, target, number). Each runs in a worker process under a limit of time and one of memory.
 
 Allowed ends: `same` result as the sound input; `error`, one line of the project's own that names the file; `listed`, what is missing is
 told; `other`, the changed input is sound in itself (other pixels, another table). Failures: `loss` without an error, `exception` of another
-kind, `crash`, `hang`, `memory`. Failing inputs are kept in --fuzz_failures, a folder for each case, and listed at the end.
+kind, `crash`, `hang`, `memory`, and the camera's `leak` of a raw picture. Failing inputs are kept in --fuzz_failures, a folder for each
+case, and listed at the end.
 Exit code: 0 no failure, 1 failures, 2 a bad command line, 130 interrupted by Ctrl-C (what was found is told).
 """
 
@@ -32,7 +34,8 @@ INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 TARGETS = {
     "records": "tfrecord_tools.fuzzing.stored:RECORDS", "manifests": "tfrecord_tools.fuzzing.stored:MANIFESTS",
     "tables": "tfrecord_tools.fuzzing.tables:TABLES", "videos": "tfrecord_tools.fuzzing.media:VIDEOS",
-    "archives": "tfrecord_tools.fuzzing.packed:ARCHIVES"}
+    "archives": "tfrecord_tools.fuzzing.packed:ARCHIVES", "camera": "tfrecord_tools.fuzzing.cameras:FILMS",
+    "camera_models": "tfrecord_tools.fuzzing.cameras:MODELS"}
 
 
 class Ended(NamedTuple):

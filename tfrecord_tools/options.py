@@ -216,8 +216,8 @@ class IpnOptions(StoredFrameOptions, ValidationOptions, SourceOptions):
 class FuzzOptions:
   """Fuzzing of everything that reads files."""
   fuzz_cases: int = option(1000, "Cases in all, shared evenly among the targets.", low=1)
-  fuzz_targets: tuple[str, ...] = option(("records", "manifests", "tables", "videos", "archives"), "What is fuzzed.",
-                                         choices=table_keys("tfrecord_tools.fuzz", "TARGETS"))
+  fuzz_targets: tuple[str, ...] = option(("records", "manifests", "tables", "videos", "archives", "camera", "camera_models"),
+                                         "What is fuzzed.", choices=table_keys("tfrecord_tools.fuzz", "TARGETS"))
   fuzz_case: int = option(-1, "One case alone, of each target (-1: all).", low=-1)
   fuzz_failures: str = option("fuzz_failures", "Folder that the inputs of failing cases are kept in.")
   fuzz_seconds: float = option(60.0, "Seconds that one case may take.", low=0.1)

@@ -4,9 +4,9 @@ import os
 import threading
 from typing import Any
 
-import av
 import numpy as np
 
+from mppar_tf.on_camera import framing as framings
 from mppar_tf.on_camera import judge, manifest
 from mppar_tf.on_camera.errors import AnonymizationFailed, ModelRefused
 
@@ -57,19 +57,26 @@ class CameraAnonymizer:
   with CameraAnonymizer("saved_models/a/mppar") as camera:
     safe = camera(frame)  # uint8 RGB [H, W, 3] -> uint8 RGB [H, W, 3]
   ```
-  The whole frame is scaled to the model's input and back, so nothing outside of a crop escapes the model. Not a coroutine: calls from
-  several threads take turns.
+  The whole frame goes through the model, scaled or in tiles (see the room `framing`): nothing outside of a crop escapes it. Not a
+  coroutine: calls from several threads take turns.
 
   Args:
     model: an export folder, or one of its .tflite files with manifest.json beside it.
     variant: which TFLite file of the folder: "float32" or "float16".
     threads: of the interpreter.
     manifest_sha256: the hash that the manifest itself must have, or None.
+    framing: "scale" or "tile".
+    tile_scale: pixels of the frame along a side of a tile for each one that the network sees.
   Raises:
     ModelRefused: the model is missing, damaged or does not anonymize the built-in pictures.
+    ValueError: an unknown framing.
   """
 
-  def __init__(self, model: str | os.PathLike, *, variant: str = "float32", threads: int = 1, manifest_sha256: str | None = None):
+  def __init__(self, model: str | os.PathLike, *, variant: str = "float32", threads: int = 1, manifest_sha256: str | None = None,
+               framing: str = "scale", tile_scale: float = 4.0):
+    if framing not in framings.FRAMINGS or not tile_scale > 0:
+      raise ValueError(f"framing {framing!r} by {tile_scale}: it is one of {', '.join(framings.FRAMINGS)}, by a number above 0")
+    self._framing, self._tile_scale = framings.FRAMINGS[framing], tile_scale
     self.manifest, content = manifest.load(model, variant, manifest_sha256)
     engine = Engine(content, threads=threads)
     if list(engine.shape) != self.manifest["input"]["shape"][1:]:
@@ -126,21 +133,16 @@ class CameraAnonymizer:
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
       kind = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
       raise AnonymizationFailed(f"a frame is uint8 [height, width, 3], not {kind}")
-    height, width = self._engine.shape[:2]
-    pixels01 = resize(frame, height, width, "AREA").astype(np.float32) / 255  # [h, w, 3]
-    output = self._engine(pixels01)  # [h, w, 3]
-    fault = judge.frame_fault(pixels01, output)
-    if fault:
-      raise AnonymizationFailed(fault)
-    safe = resize(np.rint(np.clip(output, 0, 1) * 255).astype(np.uint8), frame.shape[0], frame.shape[1], "BICUBIC")  # [H, W, 3]
+    safe = self._framing(frame, self._network, self._engine.shape[:2], self._tile_scale)  # [H, W, 3]
     if safe.shape != frame.shape or np.may_share_memory(safe, frame):
       raise AnonymizationFailed(f"the anonymized frame {list(safe.shape)} is not a new frame of {list(frame.shape)}")
     return safe
 
-
-def resize(frame: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
-  """uint8 [H, W, 3] -> uint8 [height, width, 3] by FFmpeg's scaler; the frame itself where the size is right already."""
-  if frame.shape[:2] == (height, width):
-    return frame
-  picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-  return picture.reformat(width=width, height=height, format="rgb24", interpolation=interpolation).to_ndarray()
+  def _network(self, picture: np.ndarray) -> np.ndarray:
+    """uint8 [h, w, 3] of the network's size -> the same, anonymized and judged."""
+    pixels01 = picture.astype(np.float32) / 255  # [h, w, 3]
+    output = self._engine(pixels01)  # [h, w, 3]
+    fault = judge.frame_fault(pixels01, output)
+    if fault:
+      raise AnonymizationFailed(fault)
+    return np.rint(np.clip(output, 0, 1) * 255).astype(np.uint8)

@@ -2,13 +2,16 @@
 
 import traceback
 
+LONGEST = 600  # letters of a message: names and numbers in it come from files of others
+
 
 class CameraError(RuntimeError):
   """The camera stopped and gave out nothing more. Base of all reasons; by itself an error inside the program."""
   exit_code = 7
 
   def __init__(self, message: str):
-    super().__init__(" ".join(str(message).split()))
+    words = " ".join(str(message).split())
+    super().__init__(words if len(words) <= LONGEST else words[:LONGEST] + "...")
 
 
 class ModelRefused(CameraError):

@@ -22,6 +22,7 @@ from mppar_tf.on_camera.errors import ModelRefused
 FORMAT_VERSION = 1
 NAME = "manifest.json"
 _REQUIRED = ("format_version", "files", "models", "input", "output")
+LARGEST = 16 << 20  # bytes of a manifest; more is none
 
 
 def sha256(content: bytes) -> str:
@@ -55,18 +56,21 @@ def read(folder: pathlib.Path, pinned: str | None = None) -> dict[str, Any]:
   """
   path = folder / NAME
   try:
-    content = path.read_bytes()
-  except OSError as error:
-    raise ModelRefused(f"model {folder}: no readable {NAME} ({error.strerror})") from None
+    content = _read(path, LARGEST)
+  except (OSError, ValueError) as error:
+    raise ModelRefused(f"model {folder}: no readable {NAME} ({getattr(error, 'strerror', None) or error})") from None
   if pinned and sha256(content) != pinned.lower():
     raise ModelRefused(f"model {path}: SHA-256 {sha256(content)} is not the pinned {pinned}")
   try:
     manifest = json.loads(content)
-  except ValueError:
+  except (ValueError, RecursionError):
     raise ModelRefused(f"model {path}: not a JSON file") from None
   missing = [key for key in _REQUIRED if not isinstance(manifest, dict) or key not in manifest]
   if missing:
     raise ModelRefused(f"model {path}: no field {missing[0]!r}, an export's manifest has {', '.join(_REQUIRED)}")
+  wrong = [key for key in ("files", "models") if not isinstance(manifest[key], dict)]
+  if wrong:
+    raise ModelRefused(f"model {path}: {wrong[0]!r} is a {type(manifest[wrong[0]]).__name__}, not an object by name")
   if manifest["format_version"] != FORMAT_VERSION:
     raise ModelRefused(f"model {path}: format version {manifest['format_version']!r}, this program reads {FORMAT_VERSION}")
   _check_shapes(path, manifest)
@@ -92,13 +96,25 @@ def verified(folder: pathlib.Path, manifest: Mapping[str, Any], name: str) -> by
   if not isinstance(expected, dict) or pathlib.PurePosixPath(name).is_absolute() or ".." in pathlib.PurePosixPath(name).parts:
     raise ModelRefused(f"model {folder}: {name!r} is not listed in {NAME}, there: {', '.join(sorted(manifest['files'])) or 'nothing'}")
   try:
-    content = (folder / name).read_bytes()
-  except OSError as error:
-    raise ModelRefused(f"model {folder / name}: not readable ({error.strerror})") from None
-  if len(content) != expected.get("bytes"):
-    raise ModelRefused(f"model {folder / name}: {len(content)} bytes, {NAME} says {expected.get('bytes')}")
+    size = (folder / name).stat().st_size
+    if size != expected.get("bytes"):
+      raise ModelRefused(f"model {folder / name}: {size} bytes, {NAME} says {expected.get('bytes')}")
+    content = _read(folder / name, size)
+  except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+    raise ModelRefused(f"model {folder / name}: not readable ({getattr(error, 'strerror', None) or type(error).__name__})") from None
   if sha256(content) != expected.get("sha256"):
     raise ModelRefused(f"model {folder / name}: SHA-256 {sha256(content)}, {NAME} says {expected.get('sha256')}")
+  return content
+
+
+def _read(path: pathlib.Path, most: int) -> bytes:
+  """The bytes of a file, at most `most`. Raises OSError, and ValueError for more, and for a device or pipe, whose bytes may never end."""
+  if not path.is_file() and path.exists():
+    raise ValueError("no regular file")
+  with open(path, "rb") as file:
+    content = file.read(most + 1)
+  if len(content) > most:
+    raise ValueError(f"more than {most} bytes")
   return content
 
 

@@ -40,6 +40,7 @@ class VideoSink:
     self._container: Any = None
     self._shape: tuple[int, ...] | None = None
     self._shift: int | None = None
+    self._broken = False
 
   def open(self, stream: Stream) -> None:
     # Edit lists and tracks count in these scales; the muxer's own choice rounds a first time that is not 0.
@@ -71,7 +72,7 @@ class VideoSink:
         self._shift = max(0, -ticks)  # a player drops what lies before 0
       frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
       frame.pts, frame.time_base = ticks + self._shift, self._known.time_base
-      self._container.mux(self._stream.encode(frame))
+      self._mux(frame)
 
   def commit(self, frames: int) -> None:
     """Ends the file, counts what is in it, and gives it its name."""
@@ -88,10 +89,16 @@ class VideoSink:
     if container is None:
       return
     try:
-      if self._shape is not None:
+      if self._shape is not None and not self._broken:
         container.mux(self._stream.encode(None))
     finally:
       container.close()
+
+  def _mux(self, frame: av.VideoFrame) -> None:
+    # Whoever muxes again after a header that could not be written writes it a second time, at which FFmpeg crashes.
+    self._broken = True
+    self._container.mux(self._stream.encode(frame))
+    self._broken = False
 
   def abandon(self, keep: bool) -> pathlib.Path | None:
     """Ends an incomplete file: removes it, or keeps it as NAME.partial.mp4. The kept path, if any."""

@@ -33,11 +33,11 @@ def kind_of(error: Exception) -> str:
   return "no answer in time" if isinstance(error, av.ExitError) else getattr(error, "strerror", None) or type(error).__name__
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame, what: str = "source") -> np.ndarray:
   """uint8 RGB [H, W, 3], turned and mirrored as the file says: metadata is dropped later, so both must be in the pixels."""
   pixels = display_matrix.upright(frame.to_ndarray(format="rgb24"), frame)
   if pixels is None:
-    raise SourceFailed(f"a frame is turned by {frame.rotation} degrees, not by a multiple of 90")
+    raise SourceFailed(f"{what}: a frame is turned by {frame.rotation} degrees, not by a multiple of 90")
   return pixels
 
 
@@ -72,7 +72,8 @@ class VideoFile:
       self.close()
       raise SourceFailed(f"source {self.name}: has no video stream")
     self._stream = self._container.streams.video[0]
-    self._stream.thread_type = "AUTO"
+    # With threads that take a frame each FFmpeg loses errors and marks of damage, by chance: frames then are missing without a word.
+    self._stream.thread_type = "SLICE"
     rate = rate_of(self._stream)
     self._known = Stream(self._stream.time_base or 1 / rate, rate, self._stream.frames or None,
                          self._stream.sample_aspect_ratio or Fraction(1))
@@ -81,8 +82,8 @@ class VideoFile:
   def frames(self) -> Iterator[Frame]:
     """Frames in presentation order with increasing times.
 
-    Raises SourceFailed at a decoding error, a frame that FFmpeg marks corrupt, a frame of another size, or an end before the length that
-    the file declares (a truncated file ends without an error of FFmpeg's).
+    Raises SourceFailed at a decoding error, a frame that FFmpeg marks corrupt, a frame of another size, an end before the length that the
+    file declares (a truncated file ends without an error of FFmpeg's), fewer frames than an AVI declares, or a Matroska that begins late.
     """
     clock, size, index = Clock(self._container.format.name, self._known), None, 0
     decoded = self._container.decode(self._stream)
@@ -93,17 +94,29 @@ class VideoFile:
         break
       if frame.is_corrupt:
         raise SourceFailed(f"source {self.name}: frame {index} is corrupt")
-      pixels = upright(frame)
+      pixels = upright(frame, f"source {self.name}")
       if size not in (None, pixels.shape):
         raise SourceFailed(f"source {self.name}: frame {index} has the shape {pixels.shape}, those before {size}")
       size = pixels.shape
-      yield Frame(index, clock.ticks(frame), pixels)
+      ticks = clock.ticks(frame)
+      if not index:
+        self._check_start(ticks)
+      yield Frame(index, ticks, pixels)
       index += 1
     if not index:
       raise SourceFailed(f"source {self.name}: holds no frame")
     self._check_end(clock.end, index)
 
+  def _check_start(self, ticks: int) -> None:
+    # FFmpeg goes on behind a damaged cluster without a word. At the beginning that is seen; in the middle it is like a picture that stayed.
+    late = ticks * self._known.time_base
+    if "matroska" in self._container.format.name and late * self._known.rate > MISSING_FRAMES:
+      raise SourceFailed(f"source {self.name}: begins {float(late):.2f} s late: what came before is damaged, or was cut off")
+
   def _check_end(self, end: int, count: int) -> None:
+    # An MP4 counts the frames that an edit list hides, too. A container without times has nothing but its count.
+    if self._container.format.name in WITHOUT_TIMES and count < (self._known.frames or 0) - MISSING_FRAMES:
+      raise SourceFailed(f"source {self.name}: ends after {count} of {self._known.frames} frames")
     missing = self._declared_end() - end * self._known.time_base
     if missing * self._known.rate > MISSING_FRAMES:
       raise SourceFailed(f"source {self.name}: ends after {count} frames, {float(missing):.2f} s too early (truncated?)")
@@ -166,7 +179,7 @@ class ImageFolder:
           picture = next(container.decode(video=0), None)
       if picture is None or picture.is_corrupt:
         raise SourceFailed(f"source {name}: holds no whole image")
-      yield Frame(index, index, upright(picture))
+      yield Frame(index, index, upright(picture, f"source {name}"))
 
   def close(self) -> None:
     self._names = []

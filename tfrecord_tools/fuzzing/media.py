@@ -25,7 +25,7 @@ class Sound(NamedTuple):
   name: str
   data: bytes
   frames: list[bytes]
-  declared: float  # length by the container, see `_declared`
+  declared: float  # length by the container, see `declared`
 
 
 def prepare(folder: pathlib.Path) -> list[Sound]:
@@ -34,7 +34,7 @@ def prepare(folder: pathlib.Path) -> list[Sound]:
   for name, (codec, options) in FILES.items():
     path = folder / name
     _write(path, codec, options)
-    found.append(Sound(name, path.read_bytes(), [frame.tobytes() for frame in video.decode(path).frames], _declared(path)))
+    found.append(Sound(name, path.read_bytes(), [frame.tobytes() for frame in video.decode(path).frames], declared(path)))
   return found
 
 
@@ -50,7 +50,7 @@ def _write(path: pathlib.Path, codec: str, options: Mapping[str, str]) -> None:
     container.mux(stream.encode())
 
 
-def _declared(path: pathlib.Path) -> float:
+def declared(path: pathlib.Path) -> float:
   """Frames that the container declares for its first video stream, by count, else by time; 0 where FFmpeg cannot tell."""
   try:
     with av.open(str(path), metadata_errors="ignore") as container:
@@ -73,7 +73,7 @@ def attempt(prepared: list[Sound], rng: random.Random, folder: pathlib.Path) -> 
     return outcomes.error(error, "")  # the caller names the file
   if frames == sound.frames:
     return Outcome(outcomes.SAME)
-  return _judged(len(frames), sound, _declared(path))
+  return _judged(len(frames), sound, declared(path))
 
 
 def _judged(count: int, sound: Sound, declared: float) -> Outcome:

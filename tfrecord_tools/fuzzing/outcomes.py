@@ -12,7 +12,8 @@ ALLOWED = (SAME, ERROR, LISTED, OTHER)
 LOSS = "loss"  # fewer or other results, and no error
 EXCEPTION = "exception"  # any other exception, or an error that does not name its file
 CRASH, HANG, MEMORY = "crash", "hang", "memory"
-FAILURES = (LOSS, EXCEPTION, CRASH, HANG, MEMORY)
+LEAK = "leak"  # the camera alone: something raw got out
+FAILURES = (LOSS, EXCEPTION, CRASH, HANG, MEMORY, LEAK)
 
 INPUT = "input"  # folder of a case that holds what was changed
 
