@@ -56,10 +56,10 @@ def _verdict(described, metrics) -> Iterator[str]:
     told += [f"{_worst(kind, metrics)} reads {what} at {_beside(kind, metrics)} {measure}"
              for kind, (what, measure) in KINDS.items() if kind in metrics["anonymized"]]
     yield f"**Judged**, as the network that was trained: {'; '.join(told)}. One training, seed {_seeds(described)}."
-  unjudged = [name for name, entry in described["models"].items() if _judged(entry.get("metrics")) is None]
+  unjudged = [name for name, entry in _models(described) if _judged(entry.get("metrics")) is None]
   if unjudged:
     yield f"**{NO_MEASURE} as files:** {', '.join(unjudged)}. How close each is to the network stands below; what it hides does not."
-  for name, entry in described["models"].items():
+  for name, entry in _models(described):
     if entry.get("forced"):
       yield f"**{name} was written against its parity:** {entry['forced']}."
 
@@ -129,11 +129,11 @@ def _actions(metrics) -> Iterator[str]:
 
 
 def _files(described) -> Iterator[str]:
-  kinds = list(dict.fromkeys(kind for entry in described["models"].values() if (found := _judged(entry.get("metrics")))
+  kinds = list(dict.fromkeys(kind for _, entry in _models(described) if (found := _judged(entry.get("metrics")))
                              for kind in KINDS if kind in found["anonymized"]))
-  threads = list(dict.fromkeys(count for entry in described["models"].values() for count in entry.get("latency_ms", {})))
+  threads = list(dict.fromkeys(count for _, entry in _models(described) for count in entry.get("latency_ms", {})))
   rows = []
-  for name, entry in described["models"].items():
+  for name, entry in _models(described):
     found, parity, ends = _judged(entry.get("metrics")), entry.get("parity", {}), entry.get("interface", {})
     rows.append([entry["file"], str(entry.get("bytes", "")), ends.get("input", {}).get("dtype", ""),
                  f"{parity['psnr_db']:.1f}" if "psnr_db" in parity else "", f"{parity.get('max_abs_error', '')}",
@@ -146,6 +146,9 @@ def _files(described) -> Iterator[str]:
   yield (f"Compared with Keras on training frames; timed with LiteRT on {machine.get('cpu', 'an unknown machine')}, "
          f"{machine.get('cores', '?')} cores. The last columns are of the file itself: attackers and recognizer were trained on its "
          "frames.")
+  if "saved_model" in described:
+    yield ("saved_model/, for servers: frames [B, H, W, 3] and clips [B, T, H, W, 3] of that size, B and T free; "
+           f"{described['saved_model']['parity']['psnr_db']:.1f} dB to Keras.")
   if described.get("left_out"):
     yield "\n".join(["Left out:", "", *(f"- {name}: {reason}" for name, reason in described["left_out"].items())])
 
@@ -157,13 +160,13 @@ def _data(described) -> Iterator[str]:
 
 
 def _commands(described) -> Iterator[str]:
-  variant = next(iter(described["models"]), "float32")
+  variant = next((name for name, _ in _models(described)), "float32")
   yield "\n".join([
       "```", "python -m mppar_tf.export --check=THIS_FOLDER      # hashes, shapes, every file against what Keras gave; without TensorFlow",
       f"python -m mppar_tf.camera --model=THIS_FOLDER --variant={variant} --source=VIDEO --sink=safe.mp4",
       "sha256sum THIS_FOLDER/manifest.json                   # pin it: --manifest_sha256 of the camera", "```"])
   yield "\n".join(f"- {entry['file']}: SHA-256 `{described['files'].get(entry['file'], {}).get('sha256', 'unknown')}`"
-                  for entry in described["models"].values())
+                  for _, entry in _models(described))
 
 
 def _use() -> Iterator[str]:
@@ -171,6 +174,12 @@ def _use() -> Iterator[str]:
          "the training data, after its leaks have been judged on data of that place.")
   yield ("Not meant for: a promise of anonymity to people or to the law (what is left over can identify); safety decisions; storing raw "
          "frames beside anonymized ones; filming where filming is not allowed.")
+
+
+def _models(described) -> list[tuple[str, Mapping[str, Any]]]:
+  """Variants and their entries, from the most precise on; JSON has sorted them by name."""
+  order = {name: i for i, name in enumerate(manifest.VARIANTS)}
+  return sorted(described["models"].items(), key=lambda one: (order.get(one[0], len(order)), one[0]))
 
 
 def _share(one: Mapping[str, Any]) -> float | None:

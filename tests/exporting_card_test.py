@@ -63,9 +63,11 @@ def test_attributes_are_sorted_by_what_is_left_of_them():
 
 def test_a_file_shows_its_own_figures_and_never_the_networks():
   judged = described()
+  judged["models"] = dict(reversed(judged["models"].items()))
   judged["models"]["int8"]["metrics"] = judged["metrics"] | {"anonymized": {"action_top1": 0.6, "privacy_cmap_novel": 0.58}}
   table = rows(section(exporting_card.card(judged), "Files"))
   by_file = {row[0]: row for row in table[2:]}
+  assert list(by_file) == ["anonymizer_float32.tflite", "anonymizer_int8.tflite"]  # in this order also from a file, which sorts by name
   assert by_file["anonymizer_float32.tflite"][-2:] == ["not judged", "not judged"]
   assert by_file["anonymizer_int8.tflite"][-2:] == ["60.0", "58.0"]
   assert by_file["anonymizer_int8.tflite"][1:7] == ["123456", "float32", "47.2", "0.03", "1.5", "0.9"]
