@@ -14,6 +14,8 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 import keras
 import numpy as np
 
+from mppar_tf import whole_files
+
 INPUT, OUTPUT = "frames", "anonymized"
 TIMEOUT_SECONDS = 1800
 
@@ -171,6 +173,4 @@ def child(source: str, height: str, width: str, frames: str, *variants: str) -> 
       told = re.sub(r"(?:/[\w.+-]+)+/", "", " ".join(str(error).split()))  # an export must not tell this machine's folders
       path.with_name(f"{variant}.refused").write_text(f"{type(error).__name__}: {told[:300]}", encoding="utf-8")
       continue
-    part = path.with_name(f"{variant}.part")  # a converter killed in the middle of writing leaves no file that looks whole
-    part.write_bytes(content)
-    os.replace(part, path.with_name(file_name(variant)))
+    whole_files.write(path.with_name(file_name(variant)), lambda part, content=content: part.write_bytes(content))

@@ -3,10 +3,10 @@
 A function of the manifest alone: no figure stands here that does not stand there.
 """
 
-import os
 import pathlib
 from typing import Any, Iterator, Mapping, Sequence
 
+from mppar_tf import whole_files
 from mppar_tf.on_camera import manifest
 
 NAME = "model_card.md"
@@ -21,10 +21,9 @@ def write(folder: pathlib.Path, described: Mapping[str, Any]) -> dict[str, Any]:
 
   `described["files"]` is taken as it is: hashes of other files are not made anew, which would bless a damaged one.
   """
-  content = card(described).encode()
-  part = folder / f".{NAME}.part"
-  part.write_bytes(content)
-  os.replace(part, folder / NAME)
+  text = card(described)
+  content = text.encode()
+  whole_files.write_text(folder / NAME, text)
   written = {**described, "files": {**described["files"], NAME: {"bytes": len(content), "sha256": manifest.sha256(content)}}}
   manifest.write(folder, written)
   return written
