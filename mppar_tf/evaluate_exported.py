@@ -29,6 +29,8 @@ def find(chosen, method, crop: int, threads: int) -> tuple[Callable[[tf.Tensor],
   if chosen.judged_export is None:
     return None
   try:
+    if manifest.locate(chosen.judged_export)[1] is not None:  # its name would not say which variant the figures are of
+      raise NotThisRuns(f"--judged_export={chosen.judged_export} is a file: give its folder, and --judged_variant")
     described, content = manifest.load(chosen.judged_export, chosen.judged_variant)
     engine = Engine(content, threads=threads or os.cpu_count() or 1)
   except ModelRefused as error:

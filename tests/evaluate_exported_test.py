@@ -57,7 +57,8 @@ def test_nothing_is_judged_in_place_of_f_d_unless_asked(world):
 
 @pytest.mark.parametrize("how, word", [
     ("other weights", "was made from weights of SHA-256"), ("damaged", "SHA-256"), ("other size", "takes frames of 16x16 pixels"),
-    ("no variant", "no variant 'float16', there: float32, int8"), ("no export", "no readable manifest.json")])
+    ("no variant", "no variant 'float16', there: float32, int8"), ("no export", "no readable manifest.json"),
+    ("a file", "is a file: give its folder")])
 def test_another_export_is_refused(world, tmp_path, how, word):
   _, method, whole = world
   folder = tmp_path / "x"
@@ -71,6 +72,8 @@ def test_another_export_is_refused(world, tmp_path, how, word):
     manifest.write(folder, described | {"anonymizer": described["anonymizer"] | {"sha256": "0" * 64}})
   elif how == "no export":
     (folder / "manifest.json").unlink()
+  elif how == "a file":
+    folder = folder / "anonymizer_int8.tflite"
   with pytest.raises(evaluate_exported.NotThisRuns, match=word):
     evaluate_exported.find(chosen(folder, "float16" if how == "no variant" else "int8"), method, 24 if how == "other size" else 16, 1)
 
