@@ -58,6 +58,7 @@ def _verdict(described, metrics) -> Iterator[str]:
   unjudged = [name for name, entry in _models(described) if _judged(entry.get("metrics")) is None]
   if unjudged:
     yield f"**{NO_MEASURE} as files:** {', '.join(unjudged)}. How close each is to the network stands below; what it hides does not."
+  yield f"{described.get('statement', 'Training data: not stated.')} On other people and places these figures do not hold."
   for name, entry in _models(described):
     if entry.get("forced"):
       yield f"**{name} was written against its parity:** {entry['forced']}."

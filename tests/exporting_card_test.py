@@ -43,7 +43,7 @@ def test_first_lines_name_the_leak_the_worst_attacker_and_what_nobody_judged():
   assert first.startswith("# Model card: mppar anonymizer, protocol a, twin\n")
   assert "the worst attacker (strong_net) reads novel attributes at 55.0 % (raw frames 75.0 %, chance 50.0 %) cMAP" in first
   assert "actions are recognized at 80.0 % (raw frames 90.0 %, chance 10.0 %)" in first and "seed 3" in first
-  assert "**NOT JUDGED as files:** float32, int8." in first
+  assert "**NOT JUDGED as files:** float32, int8." in first and "Trained on twin: CC0. On other people" in first
 
 
 @pytest.mark.parametrize("metrics", [None, {"privacy_cmap": 0.6}])
