@@ -6,32 +6,58 @@ that meets variables can return a file that looks whole and answers NaN.
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import keras
+import numpy as np
+
+from mppar_tf import whole_files
 
 INPUT, OUTPUT = "frames", "anonymized"
 TIMEOUT_SECONDS = 1800
 
 
 class ConversionError(RuntimeError):
-  """The converter raised, died or gave nothing; one line that says which."""
+  """The network cannot be frozen as it must be; one line."""
 
 
-def _float32(converter: Any) -> None:
+class Converted(NamedTuple):
+  """What the converter made of each variant."""
+  files: dict[str, pathlib.Path]
+  failed: dict[str, str]  # variant -> why there is no file, in one line
+
+
+def _float32(converter: Any, calibration: np.ndarray) -> None:
   """Weights and arithmetic as trained."""
 
 
-def _float16(converter: Any) -> None:
+def _float16(converter: Any, calibration: np.ndarray) -> None:
   """Weights stored in 16 bits, half the file; arithmetic stays in 32 bits where the device has no better."""
   import tensorflow as tf
   converter.optimizations = [tf.lite.Optimize.DEFAULT]
   converter.target_spec.supported_types = [tf.float16]
 
 
-VARIANTS: Mapping[str, Callable[[Any], None]] = {"float32": _float32, "float16": _float16}
+def _dynamic_int8(converter: Any, calibration: np.ndarray) -> None:
+  """Weights in 8 bits; what flows between layers stays float, and is brought to 8 bits by its own range where a kernel wants that."""
+  import tensorflow as tf
+  converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+def _int8(converter: Any, calibration: np.ndarray) -> None:
+  """Everything in 8 bits, ranges fixed by calibration. uint8 outside, as a camera's pixels are and integer-only accelerators want it."""
+  import tensorflow as tf
+  converter.optimizations = [tf.lite.Optimize.DEFAULT]
+  converter.representative_dataset = lambda: ([frame[None]] for frame in calibration)  # [1, H, W, 3]
+  converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+  converter.inference_input_type = converter.inference_output_type = tf.uint8
+
+
+VARIANTS: Mapping[str, Callable[[Any, np.ndarray], None]] = {
+    "float32": _float32, "float16": _float16, "dynamic_int8": _dynamic_int8, "int8": _int8}
 
 
 def file_name(variant: str) -> str:
@@ -70,54 +96,81 @@ def freeze(model: keras.Model, height: int, width: int) -> bytes:
   return graph.SerializeToString()
 
 
-def convert(graph: bytes, height: int, width: int, variant: str) -> bytes:
-  """TFLite bytes of a graph of `freeze`, with TFLite's builtin operations alone. May abort the process: see `convert_apart`."""
+def convert(graph: bytes, height: int, width: int, variant: str, calibration: np.ndarray | None = None) -> bytes:
+  """TFLite bytes of a graph of `freeze`, with TFLite's builtin operations alone. May abort the process: see `convert_apart`.
+
+  `calibration`, frames [N, height, width, 3] float32 in [0, 1], fixes the ranges of "int8"; no other variant looks at it.
+  """
   import tensorflow as tf
   definition = tf.compat.v1.GraphDef.FromString(graph)
 
   def anonymize(frames):
+    if variant == "int8":
+      # Calibration would give the input the range of its brightest pixel: frames of a dim room, and every brighter pixel is cut off.
+      frames = tf.quantization.fake_quant_with_min_max_args(frames, 0.0, 1.0)
     return tf.graph_util.import_graph_def(definition, input_map={f"{INPUT}:0": frames}, return_elements=[f"{OUTPUT}:0"], name="")[0]
 
   concrete = tf.compat.v1.wrap_function(anonymize, [tf.TensorSpec([1, height, width, 3], tf.float32, name=INPUT)])
   converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
   converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-  VARIANTS[variant](converter)
+  VARIANTS[variant](converter, calibration)
   return converter.convert()
 
 
-def convert_apart(graph: bytes, height: int, width: int, folder: pathlib.Path) -> list[pathlib.Path]:
-  """Writes every variant of the graph into `folder`, converted in a child process. Returns the files, in the order of VARIANTS.
-
-  Raises ConversionError with the last line that the child said, or the signal that ended it.
-  """
-  source = folder / "frozen.graph"
+def convert_apart(graph: bytes, height: int, width: int, folder: pathlib.Path, variants: Sequence[str],
+                  calibration: np.ndarray) -> Converted:
+  """Writes variants of the graph into `folder`, converted in a child process; one that fails or kills the child stops no other."""
+  source, frames = folder / "frozen.graph", folder / "calibration.npy"
   source.write_bytes(graph)
+  np.save(frames, calibration)
+  done = Converted({}, {})
+  try:
+    while left := [variant for variant in variants if variant not in {**done.files, **done.failed}]:
+      ended = _child(source, height, width, frames, left)
+      for variant in left:
+        file, refused = folder / file_name(variant), folder / f"{variant}.refused"
+        if file.exists():
+          done.files[variant] = file
+        elif refused.exists():
+          done.failed[variant] = f"the TFLite converter failed: {refused.read_text(encoding='utf-8')}"
+          refused.unlink()
+        else:
+          done.failed[variant] = ended  # it fell to this one; the next child goes on behind it
+          break
+  finally:
+    for path in (source, frames, *folder.glob("*.part")):
+      path.unlink()
+  return done
+
+
+def _child(source: pathlib.Path, height: int, width: int, frames: pathlib.Path, variants: Sequence[str]) -> str:
+  """Runs `child` in a process of its own; what ended it before its last variant, in words."""
   root = str(pathlib.Path(__file__).resolve().parent.parent)
   environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
                               "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
   code = "import sys; from mppar_tf.conversion import child; child(*sys.argv[1:])"
-  command = [sys.executable, "-c", code, str(source), str(height), str(width)]
+  command = [sys.executable, "-c", code, str(source), str(height), str(width), str(frames), *variants]
   try:
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                           timeout=TIMEOUT_SECONDS, check=False)
   except subprocess.TimeoutExpired:
-    raise ConversionError(f"the TFLite converter did not end within {TIMEOUT_SECONDS} s") from None
-  finally:
-    source.unlink()
-  if done.returncode:
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    reason = f"died of signal {-done.returncode}" if done.returncode < 0 else f"failed with exit code {done.returncode}"
-    raise ConversionError(f"the TFLite converter {reason}: {said[-1].strip() if said else 'it said nothing'}")
-  files = [folder / file_name(variant) for variant in VARIANTS]
-  missing = [file.name for file in files if not file.exists()]
-  if missing:
-    raise ConversionError(f"the TFLite converter ended well but wrote no {missing[0]}")
-  return files
+    return f"the TFLite converter did not end within {TIMEOUT_SECONDS} s"
+  if not done.returncode:
+    return "the TFLite converter ended well but wrote nothing"
+  said = [line for line in done.stderr.splitlines() if line.strip()]
+  reason = f"died of signal {-done.returncode}" if done.returncode < 0 else f"failed with exit code {done.returncode}"
+  return f"the TFLite converter {reason}: {said[-1].strip() if said else 'it said nothing'}"
 
 
-def child(source: str, height: str, width: str) -> None:
-  """What the child process runs: every variant of the graph in file `source`, written beside it."""
-  graph = pathlib.Path(source).read_bytes()
-  for variant in VARIANTS:
-    content = convert(graph, int(height), int(width), variant)
-    pathlib.Path(source).with_name(file_name(variant)).write_bytes(content)
+def child(source: str, height: str, width: str, frames: str, *variants: str) -> None:
+  """What the child process runs: variants of the graph in file `source`, written beside it; for one that raises, VARIANT.refused."""
+  path = pathlib.Path(source)
+  graph, calibration = path.read_bytes(), np.load(frames, allow_pickle=False)
+  for variant in variants:
+    try:
+      content = convert(graph, int(height), int(width), variant, calibration)
+    except Exception as error:  # whatever the converter raises: the other variants do not hang on it
+      told = re.sub(r"(?:/[\w.+-]+)+/", "", " ".join(str(error).split()))  # an export must not tell this machine's folders
+      path.with_name(f"{variant}.refused").write_text(f"{type(error).__name__}: {told[:300]}", encoding="utf-8")
+      continue
+    whole_files.write(path.with_name(file_name(variant)), lambda part, content=content: part.write_bytes(content))

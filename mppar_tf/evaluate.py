@@ -11,6 +11,10 @@ and computed once per seed and budget for all methods. Give every method of a co
 A recipe is tuned with --judged_split=validation, never on test figures: validation videos and images are judged, by fresh attackers of
 the training architectures and on the known attributes alone; the files below are then called results_validation.json and so on.
 
+--judged_export=DIR --judged_variant=int8 judges a TFLite file of an export in place of f^D, frame by frame through LiteRT as a camera runs
+it: the same attackers trained afresh on its frames, and f^A as training left it, polished on its frames with the same budget. Raw levels
+are the run's own. The files are then called results_int8.json and so on; mppar_tf.export --add_metrics brings them to the export.
+
 --protocol=c judges a run under another protocol than its own, whatever it was trained under, so long as the attackers of its training and
 those of the test stand to each other as that protocol wants; the files are then called results_protocol_c.json and so on.
 
@@ -90,7 +94,7 @@ def protocol_of(run_dir: pathlib.Path) -> str | None:
 def run(chosen, run_options, clip_options, model_options, train_options, loop_options) -> int:
   """Judges; returns an exit code."""
   import tensorflow as tf
-  from mppar_tf import checkpoints, experiment, initial_weights
+  from mppar_tf import checkpoints, evaluate_exported, experiment, initial_weights
   from mppar_tf.data import records
   from mppar_tf.evaluation import fitting, metrics, report, two_fold
 
@@ -106,25 +110,28 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     starts = initial_weights.starts(built.test_attackers, model_options.test_attacker_weights, "test_attacker_weights")
     begun = initial_weights.fetched(starts), initial_weights.recognizer_of(run_dir, model_options.recognizer_weights)
     step = restore(run_dir, method, chosen, loop_options.keep_checkpoints)
+    anonymize, judged_file = evaluate_exported.find(chosen, method, clip_options.crop, run_options.threads) or (method.anonymize, None)
   except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, report.ReportError,
-          initial_weights.WeightsError) as error:
+          initial_weights.WeightsError, evaluate_exported.NotThisRuns) as error:
     raise options.OptionError(str(error)) from error
 
   budget = budget_of(chosen, train_options)
   facts = raw_facts(built, chosen, run_options, clip_options, model_options, *begun)
   key = digest({"raw": facts, "budget": dataclasses.asdict(budget), "seed": run_options.seed, "attackers": built.test_attackers,
-                "novel": built.benchmark.novel, "weights": weights_digest(method), "version": two_fold.RAW_LEVEL_VERSION})
-  suffix = suffix_of(chosen.judged_split, judged, run_options.protocol)
+                "novel": built.benchmark.novel, "weights": weights_digest(method), "version": two_fold.RAW_LEVEL_VERSION}
+               | ({"file": judged_file["sha256"]} if judged_file else {}))
+  suffix = suffix_of(chosen.judged_split, judged, run_options.protocol) + (f"_{chosen.judged_variant}" if judged_file else "")
   results_file = run_dir / f"results{suffix}.json"
   print(f"{run_options.method} on {run_options.benchmark}, {report.protocols(judged, run_options.protocol)}, seed {run_options.seed}: "
-        f"checkpoint of step {step}, {chosen.judged_split} split, attackers {', '.join(built.test_attackers)}")
+        f"checkpoint of step {step}{' as ' + judged_file['file'] if judged_file else ''}, {chosen.judged_split} split, "
+        f"attackers {', '.join(built.test_attackers)}")
   try:
     results = report.read(results_file) if results_file.exists() else None
     if results is None or results.get("key") != key:
       work = run_dir / f"evaluation{suffix}" / key
       given = chosen, run_options, clip_options, model_options
       tasks, raw_tasks = ((action_task(seen, *given), privacy_task(seen, *given)) for seen in (built, as_stored(built)))
-      scores = two_fold.evaluate(method.anonymize, method.models["recognizer"], *tasks, budget, seed=run_options.seed, work_dir=work,
+      scores = two_fold.evaluate(anonymize, method.models["recognizer"], *tasks, budget, seed=run_options.seed, work_dir=work,
                                  raw_cache=raw_levels_dir(chosen, run_options), raw_facts=facts, raw_tasks=raw_tasks)
       results = report.compose(
           scores, budget, method=run_options.method, protocol=judged, benchmark=run_options.benchmark, seed=run_options.seed,
@@ -133,14 +140,15 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
           attacker_weights=starts, initial_weights=initial_weights.read(run_dir), **missed(built, chosen.judged_split),
           promised={"judged_videos": built.clips[chosen.judged_split].total,
                     "judged_private_records": built.private[chosen.judged_split].total},
+          anonymizer_sha256=evaluate_exported.network_digest(method), **({"judged_file": judged_file} if judged_file else {}),
           flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
       report.write(results_file, results)
       shutil.rmtree(work.parent, ignore_errors=True)
     report.write_table(run_dir / f"results{suffix}.md", results)
     report.trade_off(run_dir / f"trade_off{suffix}.png", [results, *others])
     if chosen.sheet_frames:
-      title = f"{run_options.method}, {run_options.benchmark}, {chosen.judged_split} split"
-      report.sheet(run_dir / f"before_after{suffix}.png", before_after(built, method, chosen), title)
+      title = f"{report.name_of(results)}, {run_options.benchmark}, {chosen.judged_split} split"
+      report.sheet(run_dir / f"before_after{suffix}.png", before_after(built, anonymize, chosen), title)
   except report.ReportError as error:
     raise options.OptionError(str(error)) from error
   except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
@@ -312,7 +320,7 @@ def results_path(name: str, split: str, judged: str) -> pathlib.Path:
   return path / f"results{suffix_of(split, judged, protocol_of(path) or judged)}.json" if path.is_dir() else path
 
 
-def before_after(built, method, chosen):
+def before_after(built, anonymize, chosen):
   """Middle frames of the first judged clips and private records, raw and anonymized."""
   from mppar_tf.data import clips, images
   known, time, split, count = built.benchmark.known, built.benchmark.private_frames, chosen.judged_split, chosen.sheet_frames
@@ -323,7 +331,7 @@ def before_after(built, method, chosen):
     raw, frames = (next(iter(data(seen)))[0].frames for seen in (as_stored(built), built))  # two of [count, T, H, W, 3]
     middle = frames.shape[1] // 2
     # Whole clips go in: a method may look at more than one frame.
-    yield name, raw[:, middle].numpy(), method.anonymize(frames)[:, middle].numpy()
+    yield name, raw[:, middle].numpy(), anonymize(frames)[:, middle].numpy()
 
 
 if __name__ == "__main__":

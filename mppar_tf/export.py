@@ -3,32 +3,38 @@
   python -m mppar_tf.export --run_dir=runs/twin_a_mppar_seed0
   python -m mppar_tf.export --run_dir=... --export_dir=my_export --export_height=96 --export_width=128
   python -m mppar_tf.export --check=saved_models/a/mppar
+  python -m mppar_tf.export --run_dir=... --export_dir=my_export --add_metrics
 
-Written: saved_model/ (free batch), anonymizer_float32.tflite and anonymizer_float16.tflite (batch 1, TFLite builtins), manifest.json
-(hashes, input, parity, flags, metrics, versions, licences). Each file is run on training frames and compared with Keras before it is
-kept; an anonymizer that gives NaN, a constant, or its input in disguise is refused. The folder appears whole or not at all.
+Written: saved_model/ (frames of a free batch; clips of a free batch and length), anonymizer_VARIANT.tflite (batch 1, TFLite builtins):
+  float32       as trained
+  float16       weights in 16 bits
+  dynamic_int8  weights in 8 bits, float between layers
+  int8          everything in 8 bits, ranges measured on --calibration_frames training frames; uint8 pixels in and out
+manifest.json (hashes, input, parity, latency, flags, metrics, versions, licences), model_card.md (what it protects against and what not)
+and reference.npz (what Keras makes of built-in pictures). Each file is run on training frames and compared with Keras before it is kept;
+a variant that differs by more than its parity, or cannot be converted, is left out and told in one line, float32 stops the export. An
+anonymizer that gives NaN, a constant, or its input in disguise is refused. The folder appears whole or not at all.
+
+A quantized file is another anonymizer: mppar_tf.evaluate --judged_export judges it, --add_metrics brings its figures into the manifest.
 
 The run's own flags (RUN_DIR/flags.txt) are read first. --check needs neither the run nor, for the TFLite files, TensorFlow: it verifies
-hashes, runs every file on built-in pictures and looks at shapes, finite values and the distance from identity.
+hashes, runs every file on built-in pictures and looks at shapes, finite values, the distance from what Keras gave and from identity.
 
 Exit codes: 0 exported, or the export is whole; 2 bad input; 3 refused, or the checked export has problems (each told in one line).
 """
 
 import dataclasses
-import importlib.util
+import itertools
 import pathlib
 import sys
 
-from mppar_tf import flagfiles, leaving, options
-from mppar_tf.on_camera import judge, manifest
-from mppar_tf.on_camera.engine import Engine
-from mppar_tf.on_camera.errors import ModelRefused
+from mppar_tf import export_check, flagfiles, leaving, options
 
-DONE, REFUSED = 0, 3
+DONE, REFUSED = export_check.DONE, export_check.REFUSED
 RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 PROGRAM_OPTIONS = (options.ExportOptions, *RUN_OPTIONS)
-HEADLINE = ("action_top1", "action_top1_before_polish", "privacy_cmap_known", "privacy_cmap_novel", "identity_accuracy")
 SAME_NETWORK = 1e-4  # largest difference, in [0, 1], between a method's `anonymize` and the network that is exported for it
+READ_AT_ONCE = 16  # clips in memory
 
 
 def main(arguments=None) -> int:
@@ -46,55 +52,20 @@ def check(chosen) -> int:
   """Verifies an export folder; prints what it is, or its problems. Returns an exit code."""
   if not chosen.check:
     raise options.OptionError("--check needs the folder of an export")
-  folder = pathlib.Path(chosen.check)
-  try:
-    described = manifest.read(folder)
-  except ModelRefused as error:
-    print(f"export: {error}", file=sys.stderr)
-    return REFUSED
-  problems, lines = manifest.problems(folder, described), []
-  height, width = described["input"]["shape"][1:3]
-  pictures = judge.built_in_pictures(height, width)
-  for variant in sorted(described["models"]):
-    try:
-      _, content = manifest.load(folder, variant)
-      engine = Engine(content)
-      if engine.shape != (height, width, 3):
-        raise ModelRefused(f"{variant}: input {list(engine.shape)}, the manifest says {[height, width, 3]}")
-      outputs = engine.run_all(pictures)
-    except (ModelRefused, RuntimeError, ValueError) as error:
-      problems.append(f"{variant}: {' '.join(str(error).split())[:300]}")
-      continue
-    fault = judge.fault(pictures, outputs)
-    distance = judge.distance_from_identity(pictures, outputs)
-    lines.append(f"{variant}: {len(content)} bytes; {_told(distance)}")
-    problems += [f"{variant}: on the built-in pictures: {fault}"] if fault else []
-  if not described["models"]:
-    problems.append(f"{folder}: holds no TFLite model")
-  if "saved_model" in described and importlib.util.find_spec("tensorflow"):
-    from mppar_tf import exporting
-    problems += exporting.check_saved_model(folder, described)
-    lines.append("saved_model: run")
-  elif "saved_model" in described:
-    lines.append("saved_model: hashes compared, not run (no TensorFlow here)")
-  # A file's problem can be found by its hash and again by running it: it is told once.
-  for problem in dict.fromkeys(problems):
-    print(f"export: {problem}", file=sys.stderr)
-  if problems:
-    return REFUSED
-  print("\n".join([f"{folder}: whole; {described.get('method', 'unknown method')}, protocol {described.get('protocol', 'unknown')}, "
-                   f"input {described['input']['shape']}", *lines, described.get("statement", "training data: not stated")]))
-  return DONE
+  return export_check.check(pathlib.Path(chosen.check))
 
 
 def run(chosen, run_options, clip_options, model_options, train_options, loop_options) -> int:
   """Exports; returns an exit code."""
+  run_dir = pathlib.Path(run_options.run_dir)
+  folder = pathlib.Path(chosen.export_dir or pathlib.Path("saved_models") / run_options.protocol / run_options.method)
+  if chosen.add_metrics:
+    return add_metrics(folder, run_dir)
   import tensorflow as tf
 
-  from mppar_tf import checkpoints, evaluate, experiment, exporting
+  from mppar_tf import checkpoints, evaluate, experiment, export_metrics, exporting
   from mppar_tf.data import records
   from mppar_tf.evaluation import report
-  run_dir = pathlib.Path(run_options.run_dir)
   try:
     # Without replicas: variables mirrored over devices cannot be frozen into a graph.
     experiment.configure(deterministic=run_options.deterministic, threads=run_options.threads, seed=run_options.seed)
@@ -106,32 +77,67 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     frames = training_frames(built, method, chosen, run_options.on_corrupt)
   except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError) as error:
     raise options.OptionError(str(error)) from error
-  folder = pathlib.Path(chosen.export_dir or pathlib.Path("saved_models") / run_options.protocol / run_options.method)
   try:
     check_same(method, frames)
     sized = resized(frames, chosen.export_height or clip_options.crop, chosen.export_width or clip_options.crop)
-    facts = facts_of(built, run_dir, step, chosen, (run_options, clip_options, model_options, train_options))
-    written = exporting.export(method.models["anonymizer"], folder, sized, facts, overwrite=chosen.overwrite)
+    facts = facts_of(built, method, run_dir, step, chosen, (run_options, clip_options, model_options, train_options))
+    written = exporting.export(
+        method.models["anonymizer"], folder, sized[:chosen.export_frames], facts, calibration=sized[chosen.export_frames:],
+        variants=chosen.export_variants, force=chosen.force_variants, overwrite=chosen.overwrite)
+    if any((run_dir / f"results_{variant}.json").exists() for variant in written["models"]):
+      written, _ = export_metrics.add(folder, written, run_dir)
   except report.ReportError as error:
     raise options.OptionError(str(error)) from error
   except exporting.ExportRefused as error:
     print(f"export: {error}", file=sys.stderr)
     return REFUSED
-  print(summary(folder, written, step, where_metrics_are(run_dir, step, chosen.checkpoint)))
+  for variant, reason in written["left_out"].items():
+    print(f"export: {variant} is left out: {reason}", file=sys.stderr)
+  print(summary(folder, written, step, export_metrics.where_they_are(run_dir, written)))
+  return DONE
+
+
+def add_metrics(folder: pathlib.Path, run_dir: pathlib.Path) -> int:
+  """Renews manifest and model card by what the run's results files say of this export; returns an exit code."""
+  from mppar_tf import export_metrics
+  from mppar_tf.evaluation import report
+  from mppar_tf.on_camera import manifest
+  from mppar_tf.on_camera.errors import ModelRefused
+  try:
+    written, told = export_metrics.add(folder, manifest.read(folder), run_dir)
+  except report.ReportError as error:
+    raise options.OptionError(str(error)) from error
+  except ModelRefused as error:
+    print(f"export: {error}", file=sys.stderr)
+    return REFUSED
+  print("\n".join([f"metrics of {folder}:",
+                   f"  the network: {export_metrics.where_they_are(run_dir, written)}",
+                   *(f"  {variant}: {words}" for variant, words in told.items())]))
   return DONE
 
 
 def training_frames(built, method, chosen, on_corrupt: str):
-  """Middle frames of the first training clips and of the first private training records, [N, crop, crop, 3] float32 in [0, 1]."""
+  """Middle frames of the first training clips and of the first private training records, in turn: [N, crop, crop, 3] float32 in [0, 1].
+
+  The first --export_frames are to compare on, the others, up to --calibration_frames, to calibrate on.
+  """
   import numpy as np
 
   from mppar_tf.data import clips, images
-  half = -(-chosen.export_frames // 2)
-  batches = (clips.evaluation_clips(built.clips["train"], built.spec, batch_size=half, clips_per_video=1, on_corrupt=on_corrupt),
-             images.evaluation_private(built.private["train"], built.spec, built.benchmark.known, batch_size=half,
-                                       frames=built.benchmark.private_frames, on_corrupt=on_corrupt))
-  found = [next(iter(data))[0].frames for data in batches]  # [half, T, crop, crop, 3] each
-  return np.concatenate([frames[:, frames.shape[1] // 2].numpy() for frames in found])[:chosen.export_frames]
+  count = chosen.export_frames + chosen.calibration_frames
+  half = -(-count // 2)
+  size = min(half, READ_AT_ONCE)
+  data = (clips.evaluation_clips(built.clips["train"], built.spec, batch_size=size, clips_per_video=1, on_corrupt=on_corrupt),
+          images.evaluation_private(built.private["train"], built.spec, built.benchmark.known, batch_size=size,
+                                    frames=built.benchmark.private_frames, on_corrupt=on_corrupt))
+  sides = []  # two lists of [crop, crop, 3]
+  for batches in data:
+    clips_read = [batch[0].frames.numpy() for batch in itertools.islice(batches, -(-half // size))]  # [size, T, crop, crop, 3] each
+    sides.append([frames[frames.shape[0] // 2] for read in clips_read for frames in read])
+  frames = [frame for pair in itertools.zip_longest(*sides) for frame in pair if frame is not None][:count]
+  if len(frames) <= chosen.export_frames:
+    raise options.OptionError(f"--export_frames={chosen.export_frames} leaves none of {len(frames)} training frames to calibrate on")
+  return np.stack(frames)  # [N, crop, crop, 3]
 
 
 def check_same(method, frames) -> None:
@@ -157,65 +163,40 @@ def resized(frames, height: int, width: int):
   return np.stack([framing.resize(frame, height, width, "AREA") for frame in stored]).astype(np.float32) / 255
 
 
-def facts_of(built, run_dir: pathlib.Path, step: int, chosen, run_flags) -> dict:
+def facts_of(built, method, run_dir: pathlib.Path, step: int, chosen, run_flags) -> dict:
   """What the manifest says about where the anonymizer comes from."""
+  from mppar_tf import evaluate_exported, export_metrics
   from mppar_tf.evaluation import report
   run_options, _, model_options, _ = run_flags
   private = ("run_dir", "data_dir", "init_from", "recognizer_weights")  # paths of this machine
   flags = {name: value for group in run_flags for name, value in dataclasses.asdict(group).items() if name not in private}
   sources = {split["train"].manifest.dataset: split["train"].manifest for split in (built.clips, built.private)}
+  network = evaluate_exported.network_digest(method)
   licences: dict[str, list[str]] = {}
   for name, found in sources.items():
     licences.setdefault(found.licence.rstrip(".") or "licence not stated", []).append(name)
   return {
       "protocol": run_options.protocol, "method": run_options.method, "benchmark": run_options.benchmark,
-      "anonymizer": {"name": model_options.anonymizer, "size": model_options.anonymizer_size, "width": model_options.anonymizer_width},
+      "anonymizer": {"name": model_options.anonymizer, "size": model_options.anonymizer_size, "width": model_options.anonymizer_width,
+                     "sha256": network},
       "checkpoint": {"which": chosen.checkpoint, "step": step}, "flags": flags, "seeds": [run_options.seed],
-      "metrics": metrics(run_dir, step), "git_commit": report.code_commit(),
+      "metrics": export_metrics.of_checkpoint(run_dir, step, network), "git_commit": report.code_commit(),
       "known_attributes": list(built.benchmark.known), "novel_attributes": list(built.benchmark.novel),
       "training_data": [{"dataset": name, "licence": found.licence or "not stated", "source_sha256": found.source_sha256}
                         for name, found in sources.items()],
       "statement": " ".join(f"Trained on {' and '.join(names)}: {licence}." for licence, names in licences.items())}
 
 
-def metrics(run_dir: pathlib.Path, step: int) -> dict | None:
-  """The evaluation's headline figures beside raw frames and chance; None where this checkpoint was not evaluated."""
-  from mppar_tf.evaluation import report
-  path = run_dir / "results.json"
-  if not path.exists():
-    return None
-  results = report.read(path)
-  if results.get("checkpoint_step") != step:
-    return None
-  sides = {"anonymized": results, "raw": results["raw"], "chance": results["chance"]}
-  figures = {side: {key: found[key] for key in HEADLINE if found.get(key) is not None} for side, found in sides.items()}
-  return figures | {"budget": results["budget"]}
-
-
-def where_metrics_are(run_dir: pathlib.Path, step: int, which: str) -> str:
-  """In the manifest, or why not: the figures of another checkpoint would be a false promise."""
-  from mppar_tf.evaluation import report
-  path = run_dir / "results.json"
-  if not path.exists():
-    return "none, mppar_tf.evaluate has not judged this run"
-  judged = report.read(path)
-  if judged.get("checkpoint_step") == step:
-    return "in the manifest"
-  return (f"left out, mppar_tf.evaluate judged step {judged.get('checkpoint_step')} (--checkpoint={judged.get('checkpoint')}) "
-          f"and this is step {step} (--checkpoint={which})")
-
-
-def _told(distance: dict) -> str:
-  return f"from identity: {distance['psnr_db']:.1f} dB PSNR, {distance['colour_recovery']:.2f} colour recovery"
-
-
 def summary(folder: pathlib.Path, written: dict, step: int, metrics_told: str) -> str:
   lines = [f"exported the checkpoint of step {step} to {folder}, input {written['input']['shape']}"]
   for name, found in [("saved_model", written["saved_model"]), *written["models"].items()]:
     parity = found["parity"]
-    lines.append(f"  {name}: {parity['psnr_db']:.1f} dB to Keras, largest error {parity['max_abs_error']:.2g}, "
-                 f"on {parity['frames']} training frames")
-  lines += [f"  {_told(written['identity'])}", f"  metrics: {metrics_told}", f"  {written['statement']}"]
+    told = (f"  {name}: {parity['psnr_db']:.1f} dB to Keras, largest error {parity['max_abs_error']:.2g}, "
+            f"on {parity['frames']} training frames")
+    if "latency_ms" in found:
+      told += f"; {found['bytes']} bytes; " + ", ".join(f"{ms:g} ms on {count} thread(s)" for count, ms in found["latency_ms"].items())
+    lines.append(told + "; forced" * bool(found.get("forced")))
+  lines += [f"  {export_check.told_distance(written['identity'])}", f"  metrics: {metrics_told}", f"  {written['statement']}"]
   return "\n".join(lines + [f"next: python -m mppar_tf.camera --model={folder} --source=VIDEO --sink=safe.mp4"])
 
 

@@ -26,6 +26,7 @@ BENCHMARKS = table_keys("mppar_tf.protocols.benchmarks", "BENCHMARKS")
 PROTOCOLS = table_keys("mppar_tf.protocols", "PROTOCOLS")
 METHODS = table_keys("mppar_tf.methods", "METHODS")
 TABLES = table_keys("mppar_tf.tables", "TABLES")
+VARIANTS = table_keys("mppar_tf.on_camera.manifest", "VARIANTS")
 SIZES = ("tiny", "small", "paper")
 BENCH_PARTS = table_keys("mppar_tf.bench", "PARTS")
 ATTACKER_WEIGHTS = ("scratch", "imagenet", "imagenet_where_offered")
@@ -252,6 +253,9 @@ class EvaluationOptions(CheckpointOptions):
   raw_levels_dir: str | None = option(None, "Where levels on raw frames are kept and found again; none: raw_levels beside --data_dir.")
   compare: tuple[str, ...] = option((), "results.json files, or run folders, whose points are drawn beside this run's in trade_off.png.")
   sheet_frames: int = option(8, "Test frames of each kind on before_after.png (0: no sheet).", low=0)
+  judged_export: str | None = option(None, "Judge a TFLite file of this export of the run in place of f^D, by LiteRT on the CPU; "
+                                           "results are then called results_VARIANT.json and so on.")
+  judged_variant: str = option("float32", "Which file of --judged_export.", choices=VARIANTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,10 +270,26 @@ class ExportOptions(CheckpointOptions, OverwriteOptions):
   """What is exported, and where to."""
   export_dir: str | None = option(None, "Folder of the export; none: saved_models/<protocol>/<method>.")
   check: str | None = option(None, "Verify this export folder, and do nothing else.")
+  add_metrics: bool = option(False, "Bring what mppar_tf.evaluate has found since, with and without --judged_export, into the manifest and "
+                                    "the model card of an export that is there; nothing else of it is touched.")
+  export_variants: tuple[str, ...] = option(("float32", "float16", "dynamic_int8", "int8"), "TFLite files to write; float32 is always one.",
+                                            choices=VARIANTS)
+  force_variants: tuple[str, ...] = option((), "Write these even where they differ from Keras by more than their parity; the manifest says "
+                                               "so. float32 is never forced.", choices=VARIANTS)
   export_frames: int = option(
       16, "Training frames on which every file is compared with Keras, half from the clips, half from the private set.", low=2)
+  calibration_frames: int = option(
+      128, "Further training frames, half and half, on which the ranges of int8 are measured; fewer where there are no more.", low=1)
   export_height: int = option(0, "Height of the exported network's input in pixels (0: --crop).", low=0)
   export_width: int = option(0, "Width of the exported network's input in pixels (0: --crop).", low=0)
+
+  def __post_init__(self):
+    if self.check is not None and self.add_metrics:
+      raise OptionError("--check and --add_metrics are two commands: give one of them")
+    if "float32" not in self.export_variants:
+      raise OptionError(f"--export_variants={','.join(self.export_variants)}: float32 must be one, the others are measured by it")
+    if unknown := [name for name in self.force_variants if name == "float32" or name not in self.export_variants]:
+      raise OptionError(f"--force_variants={','.join(unknown)}: only variants of --export_variants other than float32 can be forced")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,7 +298,7 @@ class CameraOptions(SourceOptions, OverwriteOptions):
   model: str | None = option(None, "Export folder (its manifest.json is checked), or one of its .tflite files.")
   sink: str | None = option(None, "FILE.mp4 or FILE.mov, a folder for PNG frames, an address (rtsp, rtmp, udp, tcp, http), - for raw "
                                   "frames on standard output, or null.")
-  variant: str = option("float32", "Which TFLite file of the export folder.", choices=lambda: ("float32", "float16"))
+  variant: str = option("float32", "Which TFLite file of the export folder.", choices=VARIANTS)
   inference_threads: int = option(1, "Threads of the network's interpreter.", low=1)
   queue_frames: int = option(4, "Frames that wait at most between decoding, anonymizing and encoding.", low=1)
   image_rate: float = option(25.0, "Frames per second given to a folder of images.", low=0.01)

@@ -44,7 +44,7 @@ def test_a_frame_that_is_no_multiple_is_filled_up_with_its_border():
 def test_downsampling_is_exported(tmp_path, height):
   frames = RNG.random([3, height, 32, 3], np.float32)
   written = exporting.export(downsample.down_and_up(8), tmp_path / "made", frames, {"method": "downsample_8"})
-  assert written["input"]["shape"] == [1, height, 32, 3] and set(written["models"]) == {"float32", "float16"}
+  assert written["input"]["shape"] == [1, height, 32, 3] and set(written["models"]) == {"float32", "float16", "dynamic_int8", "int8"}
 
 
 def test_a_factor_of_one_says_why_it_is_not_exported():

@@ -50,6 +50,11 @@ def _headline(privacy) -> dict[str, float]:
   return {key: value for key, value in found.items() if value is not None}
 
 
+def name_of(results: Mapping[str, Any]) -> str:
+  """The method, and the file that was judged in its place."""
+  return results["method"] + (f", {results['judged_file']['variant']}" if "judged_file" in results else "")
+
+
 def protocols(judged: str, trained: str) -> str:
   """The protocol of a figure, in words."""
   return f"protocol {judged}" + ("" if trained == judged else f" (trained under {trained})")
@@ -97,14 +102,16 @@ def table(results: Mapping[str, Any]) -> str:
   kinds = [key for key in PRIVACY if key in results]
   raw, chance = results["raw"], results["chance"]
   blocks = [
-      f"## {results['method']} on {results['benchmark']}, "
+      f"## {name_of(results)} on {results['benchmark']}, "
       f"{protocols(results['protocol'], results.get('trained_protocol', results['protocol']))}, seed {results['seed']}, "
       f"{results['judged_split']} split (percent)",
       _markdown(["", "action top-1, higher is better"] + [f"{PRIVACY[k]}, lower is better" for k in kinds], [
-          [results["method"], results["action_top1"]] + [results[k] for k in kinds],
+          [name_of(results), results["action_top1"]] + [results[k] for k in kinds],
           ["before the polish of f^A", results["action_top1_before_polish"]] + [None] * len(kinds),
           ["raw frames", raw["action_top1"]] + [raw[k] for k in kinds],
           ["chance", chance["action_top1"]] + [chance[k] for k in kinds]])]
+  if "judged_file" in results:
+    blocks += [f"f^D was run as {results['judged_file']['file']} (SHA-256 {results['judged_file']['sha256']})."]
   if results["privacy"]["by_video"]:
     told = ", ".join(f"{key} {_percent(value)}" for key, value in results["privacy"]["by_video"].items())
     blocks += [f"Frames averaged to videos: {told}."]
@@ -127,7 +134,7 @@ def table(results: Mapping[str, Any]) -> str:
   if precision:
     known = results.get("known", ())
     blocks += ["Average precision of each attribute, the largest over attackers.",
-               _markdown(["attribute", "in training", results["method"], "raw frames", "chance"], [
+               _markdown(["attribute", "in training", name_of(results), "raw frames", "chance"], [
                    [name, "known" if name in known else "novel", value, raw["privacy"]["average_precision"][name],
                     chance["average_precision"][name]] for name, value in precision.items()])]
   return "\n\n".join(blocks) + "\n"
@@ -149,12 +156,12 @@ def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
   kinds = [key for key in PRIVACY if runs and all(key in r for r in runs)]
   if len(settings) != 1 or not kinds:
     raise ReportError(f"runs of {' and of '.join(settings) or 'nothing'} do not share one plot")
-  methods = list(dict.fromkeys(r["method"] for r in runs))
+  methods = list(dict.fromkeys(map(name_of, runs)))
   figure = Figure(figsize=(5.2 * len(kinds) + 2.2, 4.6), layout="constrained")
   panels = figure.subplots(1, len(kinds), squeeze=False)[0]
   for panel, kind in zip(panels, kinds):
     for i, method in enumerate(methods):
-      _cluster(panel, [(r[kind], r["action_top1"]) for r in runs if r["method"] == method], f"C{i % 10}", "os^vDPX*"[i // 10 % 8], method)
+      _cluster(panel, [(r[kind], r["action_top1"]) for r in runs if name_of(r) == method], f"C{i % 10}", "os^vDPX*"[i // 10 % 8], method)
     _cluster(panel, [(r["raw"][kind], r["raw"]["action_top1"]) for r in runs], "black", "s", "raw frames")
     chance = np.mean([(r["chance"][kind], r["chance"]["action_top1"]) for r in runs], axis=0) * 100  # [2]
     panel.axvline(chance[0], color="grey", linestyle=":", linewidth=1.2, label=f"chance (action: {chance[1]:.1f})")

@@ -10,6 +10,8 @@ from mppar_tf.on_camera import framing as framings
 from mppar_tf.on_camera import judge, manifest
 from mppar_tf.on_camera.errors import AnonymizationFailed, ModelRefused
 
+ENDS = ("float32", "uint8", "int8")  # what a model's input and output may be
+
 
 def make_interpreter(content: bytes, threads: int) -> Any:
   """A LiteRT interpreter with tensors allocated. Raises ModelRefused where LiteRT is absent or does not take the file."""
@@ -26,28 +28,51 @@ def make_interpreter(content: bytes, threads: int) -> Any:
 
 
 class Engine:
-  """One TFLite file: [H, W, 3] float32 in [0, 1] -> the same."""
+  """One TFLite file: [H, W, 3] float32 in [0, 1] -> the same.
+
+  A file with 8-bit ends is fed and read through their scales; pixels of a camera, multiples of 1/255, lose nothing on their way in.
+
+  Attributes:
+    shape: (H, W, 3).
+    interface: {"input", "output"} -> {"dtype"} and, where that is an integer, {"scale", "zero_point"}.
+  """
 
   def __init__(self, content: bytes, *, threads: int = 1):
     self._interpreter = make_interpreter(content, threads)
     inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+    self.interface = {}
     for side, details in (("input", inputs), ("output", outputs)):
-      shape = list(details[0]["shape"]) if details else []
-      if len(details) != 1 or details[0]["dtype"] != np.float32 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
-        kind = f"{np.dtype(details[0]['dtype']).name} {[int(n) for n in shape]}" if details else "none"
-        raise ModelRefused(f"the model has {len(details)} {side}(s), the first {kind}, not one float32 [1, height, width, 3]")
+      shape, dtype = (list(details[0]["shape"]), np.dtype(details[0]["dtype"])) if details else ([], np.dtype("V"))
+      if len(details) != 1 or dtype.name not in ENDS or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+        kind = f"{dtype.name} {[int(n) for n in shape]}" if details else "none"
+        raise ModelRefused(f"the model has {len(details)} {side}(s), the first {kind}, not one {' or '.join(ENDS)} [1, height, width, 3]")
+      scale, zero_point = details[0]["quantization"]
+      if dtype.kind in "iu" and not (np.isfinite(scale) and scale > 0):
+        raise ModelRefused(f"the model's {side} is {dtype.name} without a scale")
+      self.interface[side] = {"dtype": dtype.name} | ({"scale": float(scale), "zero_point": int(zero_point)} if dtype.kind in "iu" else {})
     self._input, self._output = inputs[0]["index"], outputs[0]["index"]
     self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])  # (H, W, 3)
 
   def __call__(self, pixels01: np.ndarray) -> np.ndarray:
     """Runs one picture [H, W, 3]; the result is a copy, no view of the interpreter's memory."""
-    self._interpreter.set_tensor(self._input, np.ascontiguousarray(pixels01[None], np.float32))  # [1, H, W, 3]
+    self._interpreter.set_tensor(self._input, np.ascontiguousarray(_stored(pixels01[None], self.interface["input"])))  # [1, H, W, 3]
     self._interpreter.invoke()
-    return self._interpreter.get_tensor(self._output)[0]  # [H, W, 3]
+    output, side = self._interpreter.get_tensor(self._output)[0], self.interface["output"]  # [H, W, 3]
+    return output if "scale" not in side else (output.astype(np.float32) - side["zero_point"]) * np.float32(side["scale"])
 
   def run_all(self, pictures01: np.ndarray) -> np.ndarray:
-    """[N, H, W, 3] -> [N, H, W, 3], one after the other."""
+    """[N, H, W, 3] -> [N, H, W, 3], one after the other: a batch is no faster, and this is what a camera does."""
     return np.stack([self(picture) for picture in pictures01])
+
+
+def _stored(pixels01: np.ndarray, side: dict[str, Any]) -> np.ndarray:
+  """Pixels as a model's end holds them."""
+  if "scale" not in side:
+    return np.asarray(pixels01, np.float32)
+  if not np.all(np.isfinite(pixels01)):
+    raise ValueError("pixels that are not finite have no 8-bit value")  # NaN would turn into some grey and be answered as a picture
+  limits = np.iinfo(side["dtype"])
+  return np.clip(np.rint(pixels01 / side["scale"]) + side["zero_point"], limits.min, limits.max).astype(side["dtype"])
 
 
 class CameraAnonymizer:
@@ -62,7 +87,7 @@ class CameraAnonymizer:
 
   Args:
     model: an export folder, or one of its .tflite files with manifest.json beside it.
-    variant: which TFLite file of the folder: "float32" or "float16".
+    variant: which TFLite file of the folder, one of `manifest.VARIANTS`.
     threads: of the interpreter.
     manifest_sha256: the hash that the manifest itself must have, or None.
     framing: "scale" or "tile".

@@ -3,9 +3,12 @@
 `manifest.json` holds
   format_version   FORMAT_VERSION
   files            {relative path: {"bytes": int, "sha256": hex}}, every file of the export but the manifest
-  models           {variant: {"file", "parity"}}: the TFLite files, by weight format
-  input, output    {"name", "shape" [1, H, W, 3], "layout", "dtype", "range" [low, high], "colour"}
-and, for people: protocol, method, benchmark, flags, seeds, metrics, git_commit, versions, training_data, statement, identity.
+  models           {variant: {"file", "parity", "built_in", "interface", "latency_ms", "forced", "metrics"}}: the TFLite files; the
+                   camera reads "file" alone
+  input, output    {"name", "shape" [1, H, W, 3], "layout", "dtype", "range" [low, high], "colour"}, as `engine.Engine` takes and gives
+  reference        {"file"}: what Keras makes of judge.built_in_pictures, as an .npz of 16-bit integers; --check compares with it
+and, for people: protocol, method, benchmark, flags, seeds, metrics, git_commit, versions, training_data, statement, identity, machine,
+calibration, left_out (variant -> why).
 
 Hashes guard against damage and mix-ups. Whoever can replace a file can replace its manifest too: pin the manifest's own hash
 (`pinned` here, --manifest_sha256 at the camera) where that matters.
@@ -21,6 +24,7 @@ from mppar_tf.on_camera.errors import ModelRefused
 
 FORMAT_VERSION = 1
 NAME = "manifest.json"
+VARIANTS = ("float32", "float16", "dynamic_int8", "int8")  # TFLite files that an export may have
 _REQUIRED = ("format_version", "files", "models", "input", "output")
 LARGEST = 16 << 20  # bytes of a manifest; more is none
 
