@@ -12,7 +12,7 @@ import pytest
 import streams
 import tiny_exports
 
-from mppar_tf.on_camera import belts, links, pacing, source_live, sources
+from mppar_tf.on_camera import belts, links, pacing, source_live, sources, stats
 from mppar_tf.on_camera.frames import Frame, Stream
 
 
@@ -78,6 +78,20 @@ def test_the_pattern_moves_and_has_the_size_and_rate_of_its_text():
   assert known.rate == Fraction(25, 2) and known.frames == 3 and [frame.pixels.shape for frame in frames] == [(16, 32, 3)] * 3
   assert not np.array_equal(frames[0].pixels, frames[1].pixels) and not source.endless
   assert sources.find("test").endless and next(sources.find("test").frames()).pixels.shape == (480, 640, 3)
+
+
+def test_a_camera_whose_figures_nobody_reads_ends_all_the_same(tmp_path, monkeypatch):
+  monkeypatch.setattr(stats, "LEAVE_SECONDS", 0.2)
+  stuck, free = threading.Event(), threading.Event()
+
+  def tell(line):
+    stuck.set()
+    free.wait(30)  # a full pipe
+  start = time.monotonic()
+  with stats.Reporter(stats.Stats(), seconds=0.01, path=str(tmp_path / "stats.json"), tell=tell):
+    assert stuck.wait(10)
+  free.set()
+  assert time.monotonic() - start < 15 and '"ended"' in (tmp_path / "stats.json").read_text()
 
 
 def test_the_test_server_serves_what_it_is_given():

@@ -6,7 +6,6 @@ little-endian and signed. Output: a line for the connection and for each frame, 
 
 import json
 import os
-import resource
 import signal
 import struct
 import sys
@@ -15,6 +14,8 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+
+from mppar_tf.on_camera import core_dumps
 from av.video.frame import PictureType
 
 KEY_FRAME_SECONDS = 1  # whoever joins, or has lost a packet, has a picture after this long
@@ -23,7 +24,7 @@ H264 = {"preset": "veryfast", "tune": "zerolatency", "bf": "0"}  # every frame l
 
 def main() -> None:
   """Never returns. Where FFmpeg is stuck the alarm ends this process: Python could not, FFmpeg may hold its lock."""
-  resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+  core_dumps.forbid()  # the address may hold a password
   answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
   os.dup2(2, 1)
   try:

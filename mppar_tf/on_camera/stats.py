@@ -23,6 +23,7 @@ COUNTERS = (
     "written",            # taken by the sink
     "source_reconnects",
     "sink_reconnects")
+LEAVE_SECONDS = 1.0  # the last wait for a report under way
 LATENCIES = 10_000  # so many of the last frames' delays make the percentiles
 
 
@@ -115,7 +116,7 @@ class Reporter:
   def __exit__(self, *_: Any) -> None:
     self._ended.set()
     if self._seconds:
-      self._thread.join()
+      self._thread.join(LEAVE_SECONDS)  # it may be stuck for ever in a pipe of standard error that nobody reads
     self._keep(self._stats.snapshot(whole=True), "ended")
 
   def _report(self) -> None:
