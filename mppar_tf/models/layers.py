@@ -133,6 +133,70 @@ def norm(kind: str, name: str) -> keras.layers.Layer:
 
 
 @keras.saving.register_keras_serializable(package="mppar_tf")
+class WeightNormConv(keras.layers.Layer):
+  """Convolution with a bias whose kernels have a learned length each (Salimans and Kingma 2016): [B, H, W, C] -> [B, H/s, W/s, filters].
+
+  Normalization of weights, not of what they meet: a frame is treated alike whatever stands beside it, and after training the kernels are
+  constants. The length is a plain sum of squares, exact at second order, in the variables' precision under a mixed policy.
+
+  Args:
+    filters: output channels, or None for a depthwise convolution.
+    kernel: its side in pixels.
+    stride: of both axes.
+    gain: the length that every output's kernel starts with.
+    seed: of the kernels.
+    normalized: False leaves the kernels as they are.
+  """
+
+  def __init__(self, filters: int | None, kernel: int, stride: int = 1, *, gain: float, seed: int, normalized: bool = True, **kwargs):
+    super().__init__(**kwargs)
+    self.given = {"filters": filters, "kernel": kernel, "stride": stride, "gain": gain, "seed": seed, "normalized": normalized}
+
+  def build(self, input_shape):
+    filters, side, gain = (self.given[key] for key in ("filters", "kernel", "gain"))
+    channels = input_shape[-1]
+    inputs = side * side * (channels if filters else 1)  # of one output
+    length = 1.0 if self.given["normalized"] else gain
+    self.kernel = self.add_weight(
+        shape=(side, side, channels, filters or 1), autocast=False, name="kernel",
+        initializer=keras.initializers.RandomNormal(stddev=length * inputs ** -0.5, seed=self.given["seed"]))
+    if self.given["normalized"]:
+      self.gain = self.add_weight(shape=(filters or channels,), initializer=keras.initializers.Constant(gain), autocast=False, name="gain")
+    self.bias = self.add_weight(shape=(filters or channels,), initializer="zeros", name="bias")
+
+  def call(self, x):
+    filters, stride, kernel = self.given["filters"], self.given["stride"], ops.convert_to_tensor(self.kernel)
+    if self.given["normalized"]:
+      axes = (0, 1, 2) if filters else (0, 1)
+      gain = ops.reshape(self.gain, (1, 1, 1, -1) if filters else (1, 1, -1, 1))
+      kernel = kernel * (gain * ops.rsqrt(ops.sum(kernel * kernel, axis=axes, keepdims=True) + 1e-6))
+    conv = ops.conv if filters else ops.depthwise_conv
+    return conv(x, ops.cast(kernel, self.compute_dtype), strides=stride, padding="same") + self.bias
+
+  def get_config(self):
+    return {**super().get_config(), **self.given}
+
+
+@keras.saving.register_keras_serializable(package="mppar_tf")
+class DepthToSpace(keras.layers.Layer):
+  """Every pixel's channels become `block` x `block` pixels: [B, H, W, block^2 C] -> [B, block H, block W, C]. Moves, hence exact."""
+
+  def __init__(self, block: int, **kwargs):
+    super().__init__(**kwargs)
+    self.block = block
+
+  def call(self, x):
+    return tf.nn.depth_to_space(x, self.block)
+
+  def compute_output_shape(self, input_shape):
+    batch, height, width, channels = input_shape
+    return (batch, height and self.block * height, width and self.block * width, channels // self.block ** 2)
+
+  def get_config(self):
+    return {**super().get_config(), "block": self.block}
+
+
+@keras.saving.register_keras_serializable(package="mppar_tf")
 class NearestUp(keras.layers.Layer):
   """Nearest-neighbour up-sampling by two: [B, H, W, C] -> [B, 2H, 2W, C].
 

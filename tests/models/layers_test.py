@@ -35,7 +35,46 @@ def test_a_frame_of_the_wrong_size_is_named():
     layers.Multiple(4)(noise(1, 32, 30, 3))
 
 
-@pytest.mark.parametrize("layer", [layers.InstanceNorm(epsilon=0.5), layers.NearestUp(), layers.Multiple(2), layers.Dropout(0.5, seed=3)])
+@pytest.mark.parametrize("filters, stride, normalized", [(5, 1, True), (5, 2, True), (None, 1, True), (None, 2, True), (5, 1, False)])
+def test_weight_norm_conv_is_a_convolution_whose_kernels_have_the_length_of_their_gain(filters, stride, normalized):
+  layer = layers.WeightNormConv(filters, 3, stride, gain=1.0, seed=0, normalized=normalized)
+  layer.build((None, 6, 8, 4))
+  kernel, gain, bias = 2.0 * noise(3, 3, 4, filters or 1), noise(filters or 4, seed=1), noise(filters or 4, seed=2)
+  layer.set_weights([kernel, gain, bias] if normalized else [kernel, bias])
+  if normalized:
+    lengths = np.sqrt((kernel ** 2).sum((0, 1, 2) if filters else (0, 1)))  # [filters], or [C, 1]
+    kernel = kernel / lengths * (gain if filters else gain[:, None])
+  oracle = keras.layers.Conv2D(filters, 3, stride, "same") if filters else keras.layers.DepthwiseConv2D(3, stride, "same")
+  oracle.build((None, 6, 8, 4))
+  oracle.set_weights([kernel, bias])
+  x = noise(2, 6, 8, 4, seed=3)
+  np.testing.assert_allclose(layer(x).numpy(), oracle(x).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("filters", [400, None])
+def test_a_new_convolution_keeps_the_size_of_noise_times_its_gain(filters, normalized):
+  x = noise(1, 40, 40, 400)
+  out = layers.WeightNormConv(filters, 3, gain=0.7, seed=5, normalized=normalized)(x).numpy()[:, 1:-1, 1:-1]
+  assert out.std() == pytest.approx(0.7, rel=0.05)
+
+
+def test_depth_to_space_deals_a_pixels_channels_out_row_by_row():
+  x = noise(2, 3, 5, 2 * 2 * 3)
+  inputs = keras.Input((None, None, 12))
+  model = keras.Model(inputs, layers.DepthToSpace(2)(inputs))
+  assert model.output_shape == (None, None, None, 3)
+  out = model(x).numpy()
+  assert out.shape == (2, 6, 10, 3)
+  for row in range(2):
+    for column in range(2):
+      first = 3 * (2 * row + column)
+      np.testing.assert_array_equal(out[:, row::2, column::2], x[..., first:first + 3])
+
+
+@pytest.mark.parametrize("layer", [layers.InstanceNorm(epsilon=0.5), layers.NearestUp(), layers.Multiple(2), layers.Dropout(0.5, seed=3),
+                                   layers.WeightNormConv(3, 3, 2, gain=0.5, seed=4), layers.WeightNormConv(None, 3, gain=2.0, seed=4),
+                                   layers.WeightNormConv(8, 1, gain=1.0, seed=4, normalized=False)])
 def test_layers_are_saved_with_their_settings(layer, tmp_path):
   inputs = keras.Input((4, 4, 2))
   model = keras.Model(inputs, layer(inputs))
