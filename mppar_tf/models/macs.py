@@ -34,6 +34,9 @@ def by_layer(model: keras.Model, height: int, width: int) -> dict[str, int]:
 
   Raises ValueError: a layer with weights of a kind that nobody has said how to count, or a size that the network does not take.
   """
+  for layer in model.layers:
+    if isinstance(layer, layers.Multiple):
+      layer.check(height, width)  # in Keras's own words the error would fill a page
   picture = keras.Input((height, width, model.input_shape[-1]))
   sized = keras.models.clone_model(model, input_tensors=picture)  # sides that are free have no count
   unknown = [f"{layer.name} ({type(layer).__name__})" for layer in sized.layers

@@ -69,5 +69,5 @@ def test_layers_that_nobody_can_count_are_named():
 
 
 def test_a_size_that_the_network_does_not_take_is_told():
-  with pytest.raises(ValueError, match="height is 30 pixels; this anonymizer needs a multiple of 4"):
+  with pytest.raises(ValueError, match="^height is 30 pixels; this anonymizer needs a multiple of 4"):
     macs.count(ANONYMIZERS["compact"](), 30, 32)
