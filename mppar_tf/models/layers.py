@@ -172,11 +172,14 @@ class WeightNormConv(keras.layers.Layer):
     gain = ops.reshape(self.gain, (1, 1, -1, 1) if depthwise else (1, 1, 1, -1))
     kernel = kernel * (gain * ops.rsqrt(ops.sum(kernel * kernel, axis=axes, keepdims=True) + 1e-6))
     conv = ops.depthwise_conv if depthwise else ops.conv
+    before = self.given["centred"] and self.given["kernel"] == 1  # the same function, and sums of centred inputs have the smaller range
+    x = self._less_mean(x) if before else x
     x = conv(x, ops.cast(kernel, self.compute_dtype), strides=self.given["stride"], padding="same")  # [B, H/s, W/s, filters]
-    if not self.given["centred"]:
-      return x + self.bias
-    mean = ops.mean(ops.cast(x, self.variable_dtype), axis=(1, 2), keepdims=True)  # [B, 1, 1, filters]
-    return x + (self.bias - ops.cast(mean, self.compute_dtype))  # one sum over the map: each is rounded again in 8 bits
+    return (self._less_mean(x) if self.given["centred"] and not before else x) + self.bias
+
+  def _less_mean(self, x):
+    mean = ops.mean(ops.cast(x, self.variable_dtype), axis=(1, 2), keepdims=True)  # [B, 1, 1, C]
+    return x - ops.cast(mean, self.compute_dtype)
 
   def get_config(self):
     return {**super().get_config(), **self.given}

@@ -51,14 +51,14 @@ def test_weight_norm_conv_is_a_convolution_whose_kernels_have_the_length_of_thei
   np.testing.assert_allclose(layer(x).numpy(), oracle(x).numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("filters", [5, None])
-def test_a_centred_convolution_has_its_bias_for_its_mean_over_each_picture(filters):
-  plain, centred = (layers.WeightNormConv(filters, 3, gain=1.0, seed=0, centred=centred) for centred in (False, True))
+@pytest.mark.parametrize("filters, side", [(5, 3), (5, 1), (None, 3)])
+def test_a_centred_convolution_has_its_bias_for_its_mean_over_each_picture(filters, side):
+  plain, centred = (layers.WeightNormConv(filters, side, gain=1.0, seed=0, centred=centred) for centred in (False, True))
   x = noise(2, 6, 8, 4)
   bias = noise(filters or 4, seed=2)
   for layer in (plain, centred):
     layer.build(x.shape)
-    layer.set_weights([noise(3, 3, 4, filters or 1, seed=3), noise(filters or 4, seed=4), bias])
+    layer.set_weights([noise(side, side, 4, filters or 1, seed=3), noise(filters or 4, seed=4), bias])
   found, uncentred = centred(x).numpy(), plain(x).numpy()
   np.testing.assert_allclose(found.mean((1, 2)), np.tile(bias, (2, 1)), atol=1e-5)
   np.testing.assert_allclose(found - bias, uncentred - uncentred.mean((1, 2), keepdims=True), atol=1e-5)
