@@ -52,7 +52,7 @@ def prepare(*, anonymizer: str, width: float, size: str, pixels: int, steps: int
   facts["l1"] = _reconstruct(model, training, steps, seed)
   expected = np.concatenate([model(frame[None], training=False) for frame in judged])  # [N, H, W, 3]
   graph = conversion.freeze(model, pixels, pixels)
-  files = {"float32": conversion.convert(graph, pixels, pixels, "float32"), "int8": _int8(graph, pixels, calibration)}
+  files = {kind: conversion.convert(graph, pixels, pixels, kind, calibration) for kind in ("float32", "int8")}
   facts["kilobytes"] = {kind: len(content) / 1e3 for kind, content in files.items()}
   facts["psnr_db"] = {kind: judge.psnr_db(expected, Engine(content).run_all(judged)) for kind, content in files.items()}
   engines = {(kind, threads): Engine(content, threads=threads) for kind, content in files.items() for threads in THREADS}
@@ -91,22 +91,6 @@ def _reconstruct(model: keras.Model, frames: np.ndarray, steps: int, seed: int) 
     top, left = random.integers(0, frames.shape[1] - side + 1, 2)
     loss = update(frames[random.integers(0, len(frames), BATCH), top:top + side, left:left + side])
   return None if loss is None else float(loss)
-
-
-def _int8(graph: bytes, pixels: int, calibration: np.ndarray) -> bytes:
-  """TFLite bytes in which everything between the ends is 8-bit integers; the ends stay float32."""
-  definition = tf.compat.v1.GraphDef.FromString(graph)
-
-  def anonymize(frames):
-    ends = {"input_map": {f"{conversion.INPUT}:0": frames}, "return_elements": [f"{conversion.OUTPUT}:0"]}
-    return tf.graph_util.import_graph_def(definition, **ends, name="")[0]
-
-  concrete = tf.compat.v1.wrap_function(anonymize, [tf.TensorSpec([1, pixels, pixels, 3], tf.float32, name=conversion.INPUT)])
-  converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
-  converter.optimizations = [tf.lite.Optimize.DEFAULT]
-  converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-  converter.representative_dataset = lambda: ([frame[None]] for frame in calibration)  # [1, H, W, 3]
-  return converter.convert()
 
 
 def _seconds(run: Callable[[np.ndarray], Any], frame: np.ndarray) -> float:

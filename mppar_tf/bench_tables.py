@@ -175,7 +175,7 @@ def _anonymizers(found: Mapping[str, Any]) -> str:
   side = sizes["pixels"]
   heading = (f"### anonymizers: one frame of {side}x{side} pixels\n\nSize {sizes['size']}, {sizes['steps']} steps of reconstruction; "
              f"{len(found['rounds'])} rounds, milliseconds by LiteRT with one and two threads: the quickest run of a round, median over "
-             "rounds. int8: everything between the ends.\n")
+             "rounds. int8: all of it, calibrated.\n")
 
   def cells(name):
     facts, rounds = found["facts"][name], [one[name] for one in found["rounds"]]
