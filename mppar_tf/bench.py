@@ -17,6 +17,9 @@ Parts:
                  records: seconds of each role's updates, peak memory. --bench_rounds does not apply; 10 to 30 minutes each on two cores
   input          clips read from records, against the same clips decoded from H.264 files by PyAV (same frames, same windows, as
                  many threads), and against libjpeg alone on the same pictures, which no reader of records can outrun
+  anonymizers    --bench_anonymizers as a camera runs them, at --crop (112x112): multiply-adds, file sizes, milliseconds a frame with one
+                 and two threads in float32 and in 8-bit integers, and the PSNR of the latter against Keras, after
+                 --bench_anonymizer_steps of reconstruction on made-up films. All are trained at the same time, minutes for the large ones
   building       records built from video files by tfrecord_tools.build, against decoding the same files and against compressing
                  as many frames; and what these rates mean for all of UCF101 and HMDB51. --bench_source=FOLDER takes real videos
 
@@ -24,7 +27,7 @@ Each variant lives in a process of its own and does one turn in each round while
 of what was measured in the same round, so a machine that is busy now and idle then does not tilt it. Seconds are wall-clock; CPU
 seconds count all threads. Updates are those of training: the methods' own, their optimizers, under MirroredStrategy, in a traced
 function; the data is random. Peak memory is the process's (host memory; TensorFlow itself takes some hundred MiB of it).
---clip_frames, --frame_skip, --crop and --flip apply to updates_paper and input.
+--clip_frames, --frame_skip, --crop and --flip apply to updates_paper and input, --crop to anonymizers too.
 
 The tables are Markdown on stdout; --bench_json keeps every single figure, written anew after each part.
 Exit codes: 0 all measured; 1 a variant failed or died (named in the table; the others are measured); 2 bad input; 130 interrupted.
@@ -58,7 +61,7 @@ UPDATES = {  # variant -> method, meta gradient
 }
 REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "profile_paper": "basic", "precision_paper": "float32",
              "training_small": "basic", "trainings_paper": "",
-             "input": "videos", "building": "decoding"}
+             "input": "videos", "building": "decoding", "anonymizers": ""}
 PRECISIONS = {  # variant -> how its arithmetic differs
     "float32": {"precision": "float32"},
     "float32, one thread": {"precision": "float32", "threads": 1},
@@ -312,12 +315,32 @@ def measure_building(bench: options.BenchOptions, machine_options: options.Machi
   return found | {"projection": bench_building.projection(found["rounds"])}
 
 
+# ---- anonymizers ----
+
+
+def anonymizers(part: str, asked: Asked) -> Measure:
+  """Raises OptionError where an anonymizer is not known, or none is named."""
+  from mppar_tf import bench_anonymizers
+  try:
+    chosen = {name: bench_anonymizers.parsed(name) for name in asked.bench.bench_anonymizers}
+  except ValueError as error:
+    raise options.OptionError(f"--bench_anonymizers={error}") from error
+  if not chosen:
+    raise options.OptionError("--bench_anonymizers= names no anonymizer")
+  common = {"size": asked.bench.bench_anonymizer_size, "pixels": asked.clip.crop, "steps": asked.bench.bench_anonymizer_steps,
+            "seed": asked.seed.seed}
+  jobs = {name: Job("mppar_tf.bench_anonymizers", "prepare", common | {"anonymizer": anonymizer, "width": width})
+          for name, (anonymizer, width) in chosen.items()}
+  return lambda: dataclasses.asdict(measured(part, jobs, asked.bench.bench_rounds)) | {"sizes": common}
+
+
 # ---- parts ----
 
 
 PARTS: dict[str, Callable[[str, Asked], Measure]] = {  # part -> looks at its flags, and gives what measures it
     "updates_small": updates, "updates_paper": updates, "profile_paper": updates, "precision_paper": precision,
     "training_small": training, "trainings_paper": trainings, "input": reading, "building": building,
+    "anonymizers": anonymizers,
 }
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import statistics
 from typing import Any, Callable, Mapping, Sequence
 
 from mppar_tf import side_by_side
@@ -36,7 +37,7 @@ def table(part: str, found: Mapping[str, Any]) -> str:
   if "material" in found["failures"]:
     return f"### {part}\n\nNot measured: making the material {found['failures']['material']}"
   tables = {"input": _input, "building": _building, "profile_paper": _profile, "precision_paper": _precision, "trainings_paper": _trainings,
-            "training_small": _training}
+            "training_small": _training, "anonymizers": _anonymizers}
   return tables.get(part, functools.partial(_updates, part))(found)
 
 
@@ -167,6 +168,28 @@ def _building(found: Mapping[str, Any]) -> str:
                for name, one in found["projection"].items()]
   header = ["projected", "videos", "frames", "hours to build, on this machine", "GB of records"]
   return f"{heading}\n{lines}" + (f"\n\n{_markdown(header, projected)}" if projected else "")
+
+
+def _anonymizers(found: Mapping[str, Any]) -> str:
+  sizes = found["sizes"]
+  side = sizes["pixels"]
+  heading = (f"### anonymizers: one frame of {side}x{side} pixels\n\nSize {sizes['size']}, {sizes['steps']} steps of reconstruction; "
+             f"{len(found['rounds'])} rounds, milliseconds by LiteRT with one and two threads: the quickest run of a round, median over "
+             "rounds. int8: all of it, calibrated.\n")
+
+  def cells(name):
+    facts, rounds = found["facts"][name], [one[name] for one in found["rounds"]]
+
+    def both(values, digits):
+      return " / ".join(f"{value:.{digits}}" for value in values)
+
+    def milliseconds(kind):
+      return both((statistics.median(one[f"{kind}_{threads}_ms"] for one in rounds) for threads in (1, 2)), "3g")
+    return [f"{facts['multiply_adds'] / 1e6:.1f}", f"{facts['parameters']:,}", both(facts["kilobytes"].values(), "0f"),
+            milliseconds("float32"), milliseconds("int8"), f"{facts['psnr_db']['int8']:.1f}",
+            "" if facts["l1"] is None else f"{facts['l1']:.3f}"]
+  return heading + "\n" + _of_variants(found, ["anonymizer", "million multiply-adds", "parameters", "kB, float32 / int8", "ms in float32",
+                                               "ms in int8", "int8 against Keras, dB", "last L1"], cells)
 
 
 def _peak(found: Mapping[str, Any], name: str) -> float:

@@ -379,6 +379,10 @@ class BenchOptions:
   bench_trainings: tuple[str, ...] = option((*(f"protocol_{name}_ucf101_vispr.flags" for name in "abcd"), "identity_sbu.flags"),
                                             "Flagfiles that trainings_paper starts.")
   bench_source: str | None = option(None, "Folder of real videos that building takes in place of made ones, in turn.")
+  bench_anonymizers: tuple[str, ...] = option(("johnson", "unet", "compact:0.5", "compact", "compact:1.25"),
+                                              "What anonymizers measures: NAME or NAME:WIDTH each.")
+  bench_anonymizer_size: str = option("paper", "Their size preset.", choices=lambda: SIZES)
+  bench_anonymizer_steps: int = option(150, "Steps in which each learns to reproduce its input before it is converted.", low=0)
   bench_clips: int = option(160, "Clips that each side of input reads in one turn, rounded up to whole batches.", low=1)
 
   def __post_init__(self):

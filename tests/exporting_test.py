@@ -168,7 +168,7 @@ def test_tflite_uses_builtin_operations_only(exported, variant):
     assert name not in content
 
 
-@pytest.mark.parametrize("name", ["johnson", "unet"])
+@pytest.mark.parametrize("name", ["johnson", "unet", "compact"])
 def test_this_projects_anonymizers_export_on_real_frames(in_this_process, tmp_path, name):
   frames = tiny_exports.real_frames(32, 32)
   if frames is None:

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "data": {"progress", "types"},
     "models": set(),
     "models.layers": {"replica"},
+    "models.macs": {"models.layers"},
     "models.anonymizers": {"models.layers"},
     "models.recognizers": {"models.layers"},
     "models.attackers": {"models.layers"},

@@ -18,8 +18,8 @@ BUILDS = {
     **{name: lambda build=build, **given: build(outputs=2, crop=CROP, size="tiny", **given) for name, build in ATTACKERS.items()},
     **{name: lambda build=build, **given: build(crop=CROP, size="tiny", **given) for name, build in CONTRASTIVE.items()},
 }
-FAMILIES = ["johnson", "unet", "c3d", "r3d18", "mobilenet_v2_1.0", "mobilenet_v1_1.0", "resnet_v1_50", "resnet_v2_50", "inception_v1",
-            "inception_v2", *CONTRASTIVE]
+FAMILIES = ["johnson", "unet", "compact", "c3d", "r3d18", "mobilenet_v2_1.0", "mobilenet_v1_1.0", "resnet_v1_50", "resnet_v2_50",
+            "inception_v1", "inception_v2", *CONTRASTIVE]
 
 
 def pixels(model, batch, seed=0):

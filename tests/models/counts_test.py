@@ -24,6 +24,24 @@ def test_anonymizers_have_the_published_count(name, count):
   assert model.compute_output_shape((2, 112, 96, 3)) == (2, 112, 96, 3)
 
 
+def compact_count(first, last, blocks, levels):
+  """Kernels, lengths and biases: the first convolution, a separable one for each further level, two a block, the one that gives pixels."""
+  def separable(inputs, outputs):
+    return (9 + 1 + 1) * inputs + (inputs + 1 + 1) * outputs
+  down = separable(first, last) if levels == 2 else 0
+  pixels = 3 * 4 ** levels
+  return (27 + 2) * first + down + 2 * blocks * separable(last, last) + (9 * last + 2) * pixels
+
+
+@pytest.mark.parametrize("size, width, count", [
+    ("paper", 1.0, compact_count(16, 64, 4, 2)), ("paper", 0.5, compact_count(8, 32, 4, 2)), ("small", 1.0, compact_count(24, 24, 2, 1)),
+    ("small", 2.0, compact_count(48, 48, 2, 1))])
+def test_the_compact_family_has_the_count_of_its_drawing(size, width, count):
+  model = ANONYMIZERS["compact"](size=size, width=width)
+  assert trainable(model) == model.count_params() == count
+  assert model.compute_output_shape((2, 112, 96, 3)) == (2, 112, 96, 3)
+
+
 def test_c3d_has_the_published_count():
   model = RECOGNIZERS["c3d"](classes=51, frames=16, crop=112, dropout=0.5)
   assert trainable(model) == 78_204_723
@@ -77,9 +95,10 @@ def test_small_attackers_of_one_family_differ():
 
 
 @pytest.mark.parametrize("size, stride", [("small", 2), ("tiny", 2), ("paper", 4)])
-def test_johnson_frames_stay_in_range_and_size(size, stride):
+@pytest.mark.parametrize("name", ["johnson", "compact"])
+def test_frames_stay_in_range_and_size(name, size, stride):
   frames = np.random.default_rng(0).random((2, 12, 3 * stride * 4, 3)).astype(np.float32)
-  out = ANONYMIZERS["johnson"](size=size)(frames).numpy()
+  out = ANONYMIZERS[name](size=size)(frames).numpy()
   assert out.shape == frames.shape
   assert 0.0 <= out.min() < out.max() <= 1.0
 

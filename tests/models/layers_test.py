@@ -35,13 +35,64 @@ def test_a_frame_of_the_wrong_size_is_named():
     layers.Multiple(4)(noise(1, 32, 30, 3))
 
 
-@pytest.mark.parametrize("layer", [layers.InstanceNorm(epsilon=0.5), layers.NearestUp(), layers.Multiple(2), layers.Dropout(0.5, seed=3)])
+@pytest.mark.parametrize("filters", [5, None])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_weight_norm_conv_is_a_convolution_whose_kernels_have_the_length_of_their_gain(filters, stride):
+  layer = layers.WeightNormConv(filters, 3, stride, gain=1.0, seed=0)
+  layer.build((None, 6, 8, 4))
+  kernel, gain, bias = 2.0 * noise(3, 3, 4, filters or 1), noise(filters or 4, seed=1), noise(filters or 4, seed=2)
+  layer.set_weights([kernel, gain, bias])
+  lengths = np.sqrt((kernel ** 2).sum((0, 1, 2) if filters else (0, 1)))  # [filters], or [C, 1]
+  kernel = kernel / lengths * (gain if filters else gain[:, None])
+  oracle = keras.layers.Conv2D(filters, 3, stride, "same") if filters else keras.layers.DepthwiseConv2D(3, stride, "same")
+  oracle.build((None, 6, 8, 4))
+  oracle.set_weights([kernel, bias])
+  x = noise(2, 6, 8, 4, seed=3)
+  np.testing.assert_allclose(layer(x).numpy(), oracle(x).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("filters, side", [(5, 3), (5, 1), (None, 3)])
+def test_a_centred_convolution_has_its_bias_for_its_mean_over_each_picture(filters, side):
+  plain, centred = (layers.WeightNormConv(filters, side, gain=1.0, seed=0, centred=centred) for centred in (False, True))
+  x = noise(2, 6, 8, 4)
+  bias = noise(filters or 4, seed=2)
+  for layer in (plain, centred):
+    layer.build(x.shape)
+    layer.set_weights([noise(side, side, 4, filters or 1, seed=3), noise(filters or 4, seed=4), bias])
+  found, uncentred = centred(x).numpy(), plain(x).numpy()
+  np.testing.assert_allclose(found.mean((1, 2)), np.tile(bias, (2, 1)), atol=1e-5)
+  np.testing.assert_allclose(found - bias, uncentred - uncentred.mean((1, 2), keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("filters", [400, None])
+def test_a_new_convolution_keeps_the_size_of_noise_times_its_gain(filters):
+  x = noise(1, 40, 40, 400)
+  out = layers.WeightNormConv(filters, 3, gain=0.7, seed=5)(x).numpy()[:, 1:-1, 1:-1]
+  assert out.std() == pytest.approx(0.7, rel=0.05)
+
+
+def test_depth_to_space_deals_a_pixels_channels_out_row_by_row():
+  x = noise(2, 3, 5, 2 * 2 * 3)
+  inputs = keras.Input((None, None, 12))
+  model = keras.Model(inputs, layers.DepthToSpace(2)(inputs))
+  assert model.output_shape == (None, None, None, 3)
+  out = model(x).numpy()
+  assert out.shape == (2, 6, 10, 3)
+  for row in range(2):
+    for column in range(2):
+      first = 3 * (2 * row + column)
+      np.testing.assert_array_equal(out[:, row::2, column::2], x[..., first:first + 3])
+
+
+@pytest.mark.parametrize("layer", [layers.InstanceNorm(epsilon=0.5), layers.NearestUp(), layers.Multiple(2), layers.Dropout(0.5, seed=3),
+                                   layers.WeightNormConv(3, 3, 2, gain=0.5, seed=4), layers.DepthToSpace(2),
+                                   layers.WeightNormConv(None, 3, gain=2.0, seed=4, centred=True)])
 def test_layers_are_saved_with_their_settings(layer, tmp_path):
-  inputs = keras.Input((4, 4, 2))
+  inputs = keras.Input((4, 4, 4))
   model = keras.Model(inputs, layer(inputs))
   model.save(tmp_path / "model.keras")
   again = keras.models.load_model(tmp_path / "model.keras")
-  x = noise(1, 4, 4, 2)
+  x = noise(1, 4, 4, 4)
   np.testing.assert_array_equal(again(x).numpy(), model(x).numpy())
   assert again.layers[1].get_config() == layer.get_config()
 

@@ -2,9 +2,10 @@
 
 from functools import partial
 
-from mppar_tf.models.anonymizers import johnson, unet
+from mppar_tf.models.anonymizers import compact, johnson, unet
 
 ANONYMIZERS = {
+    "compact": compact.build,
     "johnson": johnson.build,
     "unet": unet.build,
     "unet_instance_norm": partial(unet.build, norm="instance"),
