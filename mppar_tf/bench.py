@@ -319,7 +319,7 @@ def measure_building(bench: options.BenchOptions, machine_options: options.Machi
   return found | {"projection": bench_building.projection(found["rounds"])}
 
 
-# ---- anonymizers ----
+# ---- anonymizers, and other tools ----
 
 
 def anonymizers(part: str, asked: Asked) -> Measure:
