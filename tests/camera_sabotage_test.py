@@ -271,7 +271,13 @@ def started(place, fault, at, *flags, **named):
   environment = {**os.environ, "TMPDIR": str(place / "out")}
   with open(place / "out" / "said", "wb") as said:
     return subprocess.Popen([sys.executable, str(SABOTEUR), fault, str(at), *map(str, flags)], cwd=place / "out", stdout=said, stderr=said,
-                            env=environment, **named)
+                            env=environment, preexec_fn=_signals_as_at_a_terminal, **named)
+
+
+def _signals_as_at_a_terminal():
+  """A test run in the background of a shell hands down signals that are ignored."""
+  for number in (signal.SIGINT, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
 
 
 def chosen(place, model, sink="x.mp4"):

@@ -5,6 +5,7 @@ fast waits for who is slow. A live source cannot wait: there, whichever thread i
 """
 
 import contextlib
+import queue
 import threading
 import time
 from fractions import Fraction
@@ -83,7 +84,8 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
   stats.waiting = lambda: {"raw": len(raw), "anonymized": len(safe)}
   failures: list[CameraError] = []
   live: set[str] = set()
-  ended = threading.Semaphore(0)
+  # Not a semaphore: Ctrl-C in the midst of its acquire leaves its lock held, and a thread that ends then waits for ever.
+  ended: queue.SimpleQueue = queue.SimpleQueue()
 
   def decode() -> None:
     for frame in rules.apply(source.frames(), stream, stop, stats):
@@ -127,7 +129,7 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
       stop.set()
     finally:
       live.discard(doing)
-      ended.release()
+      ended.put(doing)
 
   jobs = ((decode, "decode"), (anonymize_all, "anonymize"), (encode, "encode"))
   try:
@@ -137,8 +139,7 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
     for job in jobs:
       threading.Thread(target=guarded, args=job, daemon=True, name=job[1]).start()
     for _ in jobs:
-      while not ended.acquire(timeout=POLL_SECONDS):
-        continue
+      _wait(ended)
     if failures:
       raise failures[0]
     if stats.lost():
@@ -159,6 +160,14 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
   count = stats.count
   dropped = count["over_max_fps"] + count["dropped_raw"] + count["dropped_anonymized"]
   return Summary(count["written"], time.monotonic() - begin, 1000 * stats.model_seconds / max(1, count["anonymized"]), dropped)
+
+
+def _wait(ended: queue.SimpleQueue) -> None:
+  """Until one thread has ended; in short waits, so that a signal is heard on every system."""
+  while True:
+    with contextlib.suppress(queue.Empty):
+      ended.get(timeout=POLL_SECONDS)
+      return
 
 
 def _settle(live: Collection[str]) -> None:
