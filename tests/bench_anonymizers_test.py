@@ -59,19 +59,19 @@ def test_full_integers_are_integers_and_give_the_pictures_that_keras_gives(compa
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
   path = tmp_path_factory.mktemp("bench") / "bench.json"
-  code, out = run_bench("--bench_parts=anonymizers", "--bench_anonymizers=compact:2,johnson", "--bench_anonymizer_size=tiny", "--crop=16",
-                        "--bench_anonymizer_steps=3", "--bench_rounds=2", f"--bench_json={path}")
-  assert code == 0
+  code, out = run_bench("--bench_parts=anonymizers", "--bench_anonymizers=compact:2,unet,johnson", "--bench_anonymizer_size=tiny",
+                        "--crop=18", "--bench_anonymizer_steps=3", "--bench_rounds=2", f"--bench_json={path}")
+  assert code == bench.FAILED
   return json.loads(path.read_text())["parts"]["anonymizers"], out
 
 
 def test_every_anonymizer_has_every_figure(measured):
   part, out = measured
-  assert part["variants"] == ["compact:2", "johnson"] and part["failures"] == {} and len(part["rounds"]) == 2
+  assert part["variants"] == ["compact:2", "unet", "johnson"] and list(part["failures"]) == ["unet"] and len(part["rounds"]) == 2
   for name, width in (("compact:2", 2.0), ("johnson", 1.0)):
     model, facts = ANONYMIZERS[name.partition(":")[0]](size="tiny", width=width), part["facts"][name]
-    assert facts["multiply_adds"] == macs.count(model, 16, 16) and facts["parameters"] == model.count_params()
-    assert facts["psnr_db"]["float32"] > 80 > facts["psnr_db"]["int8"] > 20
+    assert facts["multiply_adds"] == macs.count(model, 18, 18) and facts["parameters"] == model.count_params()
+    assert facts["psnr_db"]["float32"] > 80 > facts["psnr_db"]["int8"] > 12
     for one in part["rounds"]:
       assert all(0 < one[name][f"{kind}_{threads}_ms"] < 1000 for kind in ("float32", "int8") for threads in (1, 2))
     assert f"\n| {name} | {facts['multiply_adds'] / 1e6:.1f} | {facts['parameters']:,} | " in out
@@ -88,12 +88,9 @@ def test_the_table_has_medians_over_rounds():
   assert "| a | 2.5 | 1,234 | 5 / 2 | 4 / 2 | 1 / 0.5 | 41.3 |  |" in text and "| b | died |" in text
 
 
-def test_an_anonymizer_that_does_not_take_the_crop_is_told_and_the_others_are_measured(tmp_path):
-  code, out = run_bench("--bench_parts=anonymizers", "--bench_anonymizers=unet,compact", "--bench_anonymizer_size=tiny", "--crop=18",
-                        "--bench_anonymizer_steps=0", "--bench_rounds=1")
-  assert code == bench.FAILED
+def test_an_anonymizer_that_does_not_take_the_crop_is_told_and_the_others_are_measured(measured):
+  _, out = measured
   assert "| unet | failed preparing: ValueError: " in out and "height is 18 pixels; this anonymizer needs a multiple of 4" in out
-  assert "\n| compact | " in out
 
 
 @pytest.mark.parametrize("names, words", [

@@ -143,10 +143,11 @@ def test_what_is_judged_is_the_same_on_every_replica(two_replicas, name):
   np.testing.assert_allclose(found, run.method.anonymize(tf.constant(frames)), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("task", ["attributes", "identity"])
-@pytest.mark.parametrize("name, more, moved", [
-    ("grl", [], ()), ("k_beam", ["pick", "joint"], ("model/recognizer", "optimizer/recognizer", "optimizer/joint")),
-    ("entropy", ["joint"], ("model/recognizer", "optimizer/recognizer", "optimizer/joint"))])
+JOINT = ("model/recognizer", "optimizer/recognizer", "optimizer/joint")
+
+
+@pytest.mark.parametrize("name, more, moved, task", [
+    ("grl", [], (), "identity"), ("k_beam", ["pick", "joint"], JOINT, "attributes"), ("entropy", ["joint"], JOINT, "attributes")])
 def test_whole_updates_of_vitas_methods(two_replicas, name, more, moved, task):
   """What the replicas hold is unequal: whom entropy's f^D moves against, and a pick, are the global batch's."""
   touched, _ = compare(two_replicas, name, ["anonymizer", *more] * 2, task=task, l1_weight=0.5, clip_norm=0.05)
