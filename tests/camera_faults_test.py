@@ -19,16 +19,6 @@ from mppar_tf.on_camera import errors, judge, pipeline, sinks, sources
 COUNT_OF_INTERRUPTS = 4  # at opening, and at each of the first frames
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-  return tiny_exports.write(tmp_path_factory.mktemp("models") / "good", tiny_exports.anonymizer())
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-  return footage.place(tmp_path, monkeypatch)
-
-
 @pytest.mark.parametrize("sink", ["safe.mp4", "frames"])
 @pytest.mark.parametrize("kind", ["raises", "exotic", "NaN", "constant", "unchanged", "shape", "range"])
 def test_a_failure_at_one_frame_stops_and_leaks_nothing(model, place, monkeypatch, capfd, kind, sink):

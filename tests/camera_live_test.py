@@ -17,16 +17,6 @@ from mppar_tf.on_camera import errors, links, pipeline, sinks, source_pattern, s
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-  return tiny_exports.write(tmp_path_factory.mktemp("models") / "good", tiny_exports.anonymizer())
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-  return footage.place(tmp_path, monkeypatch)
-
-
-@pytest.fixture(scope="module")
 def chunks():
   return streams.transport_stream(tiny_exports.pictures(40, *streams.SIZE))
 

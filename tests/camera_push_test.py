@@ -23,16 +23,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLOSE_DB, FAR_DB = 23, 18  # a picture this small loses most by its halved colour planes
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-  return tiny_exports.write(tmp_path_factory.mktemp("models") / "good", tiny_exports.anonymizer())
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-  return footage.place(tmp_path, monkeypatch)
-
-
 def pattern(count):
   return [source_pattern.picture(i, *streams.SIZE) for i in range(count)]
 

@@ -30,11 +30,6 @@ SABOTEUR = pathlib.Path(saboteur.__file__)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-  return tiny_exports.write(tmp_path_factory.mktemp("models") / "good", tiny_exports.anonymizer())
-
-
-@pytest.fixture(scope="module")
 def search(model, tmp_path_factory):
   """Looks for RAW; knows the camera's own H.264 from a run without sabotage, in which it finds nothing."""
   place = tmp_path_factory.mktemp("good run")
@@ -271,13 +266,7 @@ def started(place, fault, at, *flags, **named):
   environment = {**os.environ, "TMPDIR": str(place / "out")}
   with open(place / "out" / "said", "wb") as said:
     return subprocess.Popen([sys.executable, str(SABOTEUR), fault, str(at), *map(str, flags)], cwd=place / "out", stdout=said, stderr=said,
-                            env=environment, preexec_fn=_signals_as_at_a_terminal, **named)
-
-
-def _signals_as_at_a_terminal():
-  """A test run in the background of a shell hands down signals that are ignored."""
-  for number in (signal.SIGINT, signal.SIGQUIT):
-    signal.signal(number, signal.SIG_DFL)
+                            env=environment, **named)
 
 
 def chosen(place, model, sink="x.mp4"):

@@ -19,16 +19,6 @@ from mppar_tf.on_camera import errors, judge, manifest, pipeline, sinks, sources
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-  return tiny_exports.write(tmp_path_factory.mktemp("models") / "good", tiny_exports.anonymizer())
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-  return footage.place(tmp_path, monkeypatch)
-
-
 # What the camera does when all is well.
 
 

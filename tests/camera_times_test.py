@@ -24,11 +24,6 @@ SECRETS = {"title": "birthday of Anna", "comment": "at Anna's", "location": "+48
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-  return tiny_exports.write(tmp_path_factory.mktemp("models") / "good", tiny_exports.anonymizer())
-
-
-@pytest.fixture(scope="module")
 def frames(model):
   """(raw, anonymized)"""
   raw = tiny_exports.pictures(COUNT, *footage.SIZE)

@@ -6,8 +6,9 @@ Logical devices can be set only before TensorFlow touches a device, hence here a
 import os
 import signal
 
-# A shell starts its background jobs with SIGINT ignored, and children inherit that: tests of Ctrl-C would then fail for the shell's reason.
+# A shell starts its background jobs with these ignored, and children inherit that: tests of them would then fail for the shell's reason.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -35,3 +36,17 @@ def float32_after_each_test():
   keras.config.set_floatx("float32")
   # The first layer built freezes floatx into the default policy; a later set_floatx alone is not heard by layers.
   keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+  """The folder of a tiny export, for tests of the camera."""
+  import tiny_exports
+  return tiny_exports.write(tmp_path_factory.mktemp("models") / "good", tiny_exports.anonymizer())
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+  """source/ and out/ for a run of the camera, see `footage.place`."""
+  import footage
+  return footage.place(tmp_path, monkeypatch)
