@@ -40,12 +40,8 @@ def execute(command: Sequence[str], target: str | None = None) -> side_by_side.F
   with tempfile.TemporaryFile() as errors:
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-    try:
-      _, status, usage = os.wait4(process.pid, 0)
-    except BaseException:
-      process.kill()
-      raise
-    seconds, process.returncode = time.perf_counter() - started, os.waitstatus_to_exitcode(status)
+    usage = side_by_side.wait(process)
+    seconds = time.perf_counter() - started
     errors.seek(0)
     lines = errors.read().decode(errors="replace").replace("\r", "\n").strip().splitlines()
   if process.returncode:

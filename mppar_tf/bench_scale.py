@@ -15,7 +15,7 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mppar_tf import bench_videos
+from mppar_tf import bench_videos, side_by_side
 from mppar_tf.data import records, schema, vocabularies
 
 VIDEOS = {"train": 32, "validation": 16, "test": 4}  # at least a batch of clips each
@@ -75,12 +75,7 @@ def train(flags: Sequence[str], data_dir: str) -> dict[str, Any]:
     started = time.perf_counter()
     with errors.open("wb") as stderr:
       process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
-      try:
-        _, status, usage = os.wait4(process.pid, 0)
-      except BaseException:
-        process.kill()
-        raise
-    process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for what is gone
+      usage = side_by_side.wait(process)
     lines = errors.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
     return {"exit_code": process.returncode, "seconds": time.perf_counter() - started,
             "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_mib": usage.ru_maxrss / 2 ** 10,

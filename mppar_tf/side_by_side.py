@@ -14,6 +14,7 @@ import pathlib
 import resource
 import signal
 import statistics
+import subprocess
 import sys
 import time
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
@@ -46,6 +47,20 @@ class Measured:
 
 class Lost(RuntimeError):
   """A variant's process failed or died; the message is the reason, in one line."""
+
+
+# ---- programs ----
+
+
+def wait(process: subprocess.Popen) -> resource.struct_rusage:
+  """Waits for the end of a process and sets its return code; what it used. Ends it where the wait is interrupted."""
+  try:
+    _, status, usage = os.wait4(process.pid, 0)
+  except BaseException:
+    process.kill()
+    raise
+  process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for what is gone
+  return usage
 
 
 # ---- in the variant's process ----
