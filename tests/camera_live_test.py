@@ -181,15 +181,18 @@ def gst(tmp_path):
 def test_an_rtsp_server_gets_the_anonymized_frames_alone(model, place, gst, capfd):
   port, _, file = gst
   address = f"rtsp://anna:secret@127.0.0.1:{port}/safe"
-  assert camera.run(footage.chosen(model, "test:64x48@30:frames=45", address, quality=1)) == 0
+  # On a busy machine this server may keep nothing of a short stream; a longer one tells as much of what it was sent.
+  for count in (45, 90, 180):
+    assert camera.run(footage.chosen(model, f"test:64x48@30:frames={count}", address, quality=1)) == 0
+    if streams.happens(lambda: file.exists() and file.stat().st_size > 0, seconds=5):
+      break
   assert camera.run(footage.chosen(model, "test:64x48@30:frames=30", address.replace("secret", "guess"))) == 6
   said = str(capfd.readouterr())
   assert "sink rtsp://127.0.0.1: Server returned 401" in said
   assert not [word for word in ("secret", "guess", "anna", "/safe") if word in said]
-  raw = [source_pattern.picture(i, *streams.SIZE) for i in range(45)]
+  raw = [source_pattern.picture(i, *streams.SIZE) for i in range(count)]
   with camera.CameraAnonymizer(model) as anonymize:
     safe = [anonymize(picture) for picture in raw]
-  streams.until(lambda: file.exists() and file.stat().st_size > 0)
   kept = [pixels for _, pixels in footage.read_video(file)]
   numbers, levels = zip(*(streams.likest(pixels, safe) for pixels in kept))
   # This server leaves out packets that it thinks late (the next look like the last); tests of pushing have one that keeps all.

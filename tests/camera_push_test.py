@@ -1,5 +1,6 @@
 """The camera's live sinks, against real receivers: what arrives is anonymized, in order, on time, and an outage sends nothing."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -142,8 +143,12 @@ def test_nobody_there_and_somebody_silent_are_told_within_the_time_limit(model, 
 
 def pushers():
   """Processes that send for this one; helpers of other tests in this process are none."""
-  children = [pid for task in pathlib.Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-  return [pid for pid in children if b"pusher" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+  found = []
+  for task in pathlib.Path("/proc/self/task").iterdir():
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread or a child that ends meanwhile
+      children = (task / "children").read_text().split()
+      found += [pid for pid in children if b"pusher" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+  return found
 
 
 def test_a_model_that_fails_ends_a_push_with_anonymized_frames_alone(model, place, monkeypatch, capfd):

@@ -170,9 +170,16 @@ def end(process):
   process.stdout.close()
 
 
-def until(condition, seconds=PATIENCE):
-  """Waits until something is so."""
+def happens(condition, seconds=PATIENCE):
+  """Whether something comes to be so in time."""
   deadline = time.monotonic() + seconds
   while not condition():
-    assert time.monotonic() < deadline, "it did not happen in time"
+    if time.monotonic() > deadline:
+      return False
     time.sleep(0.02)
+  return True
+
+
+def until(condition, seconds=PATIENCE):
+  """Waits until something is so."""
+  assert happens(condition, seconds), "it did not happen in time"
