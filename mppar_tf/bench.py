@@ -326,15 +326,16 @@ def anonymizers(part: str, asked: Asked) -> Measure:
   """Raises OptionError where an anonymizer is not known, or none is named."""
   from mppar_tf import bench_anonymizers
   try:
-    chosen = {name: bench_anonymizers.parsed(name) for name in asked.bench.bench_anonymizers}
+    chosen = {name: bench_anonymizers.parsed(name, options.SIZES) for name in asked.bench.bench_anonymizers}
   except ValueError as error:
     raise options.OptionError(f"--bench_anonymizers={error}") from error
   if not chosen:
     raise options.OptionError("--bench_anonymizers= names no anonymizer")
   common = {"size": asked.bench.bench_anonymizer_size, "pixels": asked.clip.crop, "steps": asked.bench.bench_anonymizer_steps,
             "seed": asked.seed.seed}
-  jobs = {name: Job("mppar_tf.bench_anonymizers", "prepare", common | {"anonymizer": anonymizer, "width": width})
-          for name, (anonymizer, width) in chosen.items()}
+  jobs = {name: Job("mppar_tf.bench_anonymizers", "prepare", common | {"anonymizer": anonymizer, "size": size or common["size"],
+                                                                      "width": width})
+          for name, (anonymizer, size, width) in chosen.items()}
   return lambda: dataclasses.asdict(measured(part, jobs, asked.bench.bench_rounds)) | {"sizes": common}
 
 

@@ -7,13 +7,13 @@ files are the frozen graph's, at the size of the crop, run by LiteRT with its XN
 import itertools
 import math
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mppar_tf import bench_videos, conversion, side_by_side
+from mppar_tf import bench_videos, conversion, equalization, side_by_side
 from mppar_tf.models import macs
 from mppar_tf.models.anonymizers import ANONYMIZERS
 from mppar_tf.on_camera import judge
@@ -26,18 +26,21 @@ THREADS = (1, 2)
 WARM_UP, RUNS, LONGEST_SECONDS = 3, 20, 2.0  # runs of a frame in every turn, fewer of a slow one
 
 
-def parsed(name: str) -> tuple[str, float]:
-  """NAME or NAME:WIDTH -> anonymizer, width. Raises ValueError."""
-  anonymizer, _, width = name.partition(":")
+def parsed(name: str, sizes: Sequence[str]) -> tuple[str, str | None, float]:
+  """NAME, NAME/SIZE, NAME:WIDTH or NAME/SIZE:WIDTH -> anonymizer, one of `sizes` (None: the common one), width. Raises ValueError."""
+  named, _, width = name.partition(":")
+  anonymizer, _, size = named.partition("/")
   if anonymizer not in ANONYMIZERS:
     raise ValueError(f"{name}: there is no anonymizer {anonymizer!r}; choices: {', '.join(ANONYMIZERS)}")
+  if size and size not in sizes:
+    raise ValueError(f"{name}: there is no size {size!r}; choices: {', '.join(sizes)}")
   try:
     number = float(width or 1.0)
   except ValueError:
     number = math.nan
   if not 0.05 <= number <= 16:
     raise ValueError(f"{name}: a width is a number from 0.05 to 16, not {width!r}")
-  return anonymizer, number
+  return anonymizer, size or None, number
 
 
 def prepare(*, anonymizer: str, width: float, size: str, pixels: int, steps: int, seed: int) -> tuple[side_by_side.Turn, dict[str, Any]]:
@@ -51,7 +54,7 @@ def prepare(*, anonymizer: str, width: float, size: str, pixels: int, steps: int
   judged, calibration, training = _frames(seed, pixels)
   facts["l1"] = _reconstruct(model, training, steps, seed)
   expected = np.concatenate([model(frame[None], training=False) for frame in judged])  # [N, H, W, 3]
-  graph = conversion.freeze(model, pixels, pixels)
+  graph = conversion.freeze(equalization.equalized(model, calibration), pixels, pixels)
   files = {kind: conversion.convert(graph, pixels, pixels, kind, calibration) for kind in ("float32", "int8")}
   facts["kilobytes"] = {kind: len(content) / 1e3 for kind, content in files.items()}
   facts["psnr_db"] = {kind: judge.psnr_db(expected, Engine(content).run_all(judged)) for kind, content in files.items()}

@@ -174,9 +174,9 @@ def _building(found: Mapping[str, Any]) -> str:
 def _anonymizers(found: Mapping[str, Any]) -> str:
   sizes = found["sizes"]
   side = sizes["pixels"]
-  heading = (f"### anonymizers: one frame of {side}x{side} pixels\n\nSize {sizes['size']}, {sizes['steps']} steps of reconstruction; "
-             f"{len(found['rounds'])} rounds, milliseconds by LiteRT with one and two threads: the quickest run of a round, median over "
-             "rounds. int8: all of it, calibrated.\n")
+  heading = (f"### anonymizers: one frame of {side}x{side} pixels\n\nSize {sizes['size']} where none is named, {sizes['steps']} steps of "
+             f"reconstruction; {len(found['rounds'])} rounds, milliseconds by LiteRT with one and two threads: the quickest run of a "
+             "round, median over rounds. int8: all of it, calibrated.\n")
 
   def cells(name):
     facts, rounds = found["facts"][name], [one[name] for one in found["rounds"]]

@@ -314,10 +314,11 @@ def raw_levels_dir(chosen, run_options) -> pathlib.Path:
   return pathlib.Path(records).resolve().parent / "raw_levels"
 
 
-def results_path(name: str, split: str, judged: str) -> pathlib.Path:
-  """A results file by its own name or its run folder's."""
+def results_path(name: str, split: str, judged: str, variant: str | None = None) -> pathlib.Path:
+  """A results file by its own name or its run folder's; `variant`: of a file of an export that was judged in place of f^D."""
   path = pathlib.Path(name)
-  return path / f"results{suffix_of(split, judged, protocol_of(path) or judged)}.json" if path.is_dir() else path
+  suffix = suffix_of(split, judged, protocol_of(path) or judged) + (f"_{variant}" if variant else "")
+  return path / f"results{suffix}.json" if path.is_dir() else path
 
 
 def before_after(built, anonymize, chosen):

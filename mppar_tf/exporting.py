@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mppar_tf import conversion, exporting_card, exporting_saved_model, exporting_variants
+from mppar_tf import conversion, equalization, exporting_card, exporting_saved_model, exporting_variants
 from mppar_tf.exporting_variants import ESSENTIAL, PARITY, SAVED_MODEL, Compared, ExportRefused
 from mppar_tf.on_camera import judge, manifest, reference
 
@@ -67,7 +67,8 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
   with _staged(folder) as staging:
     try:
       exporting_saved_model.write(anonymizer, staging / SAVED_MODEL, height, width)
-      converted = conversion.convert_apart(conversion.freeze(anonymizer, height, width), height, width, staging, variants, calibration)
+      graph = conversion.freeze(equalization.equalized(anonymizer, calibration), height, width)
+      converted = conversion.convert_apart(graph, height, width, staging, variants, calibration)
     except conversion.ConversionError as error:
       raise ExportRefused(f"the anonymizer is not exported: {error}") from None
     models, left_out = exporting_variants.keep(converted, on_frames, on_pictures, force)

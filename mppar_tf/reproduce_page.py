@@ -17,7 +17,9 @@ Found = Mapping[str, Sequence[Mapping[str, Any]]]  # label of a row -> results o
 def found(plan: Plan) -> dict[str, list[dict[str, Any]]]:
   """Row by row, the results that there are, under the row's name. Raises OptionError: one cannot be used."""
   read_once = {cell.result: read(cell) for cell in plan.cells}
-  return {label: [{**results, "method": label, **times(results)} for cell in cells if (results := read_once[cell.result])]
+  # A row's name says already what file was judged.
+  named = lambda label, results: {**results, "method": label, "judged_file": None, **times(results)}
+  return {label: [named(label, results) for cell in cells if (results := read_once[cell.result])]
           for label, cells in plan.rows.items()}
 
 
@@ -82,7 +84,8 @@ def body(table: Table, benchmark: str, command: str, plan: Plan, rows: Found) ->
   if not beside and table.source:
     beside = {"paper": {row.label: paper.told(table, row, benchmark) for row in table.rows}}
   head = [f"    {command}", f"{done} of {len(plan.cells)} cells are finished{commits(results)}."]
-  parts = [*head, comparison.table(results, list(plan.rows), columns=table.figures, seeds=promised, beside=beside)]
+  parts = [*head, comparison.table(results, list(plan.rows), columns=table.figures, seeds=promised, beside=beside,
+                                   reference=table.reference or comparison.REFERENCE)]
   parts += by_attacker(table, benchmark, rows)
   parts += [f"{', '.join(row.label for row in table.rows if row.lacking == why)}: not played, {why}."
             for why in dict.fromkeys(row.lacking for row in table.rows if row.lacking)]

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+from types import MappingProxyType
 from typing import Any, Iterable, Mapping, Sequence
 
 from absl import flags
@@ -19,7 +20,7 @@ from mppar_tf.flagfiles import OptionError
 
 # They decide nothing of a result, but for rounding.
 MACHINE = ("run_dir", "data_dir", "init_from", "threads", "deterministic", "virtual_devices", "strategy", "log_every", "keep_checkpoints",
-           "checkpoint_every", "checkpoint_steps", "raw_levels_dir", "compare", "sheet_frames", "evaluation_batch")
+           "checkpoint_every", "checkpoint_steps", "raw_levels_dir", "compare", "judged_export", "sheet_frames", "evaluation_batch")
 # What is trained does not hang on which attributes the test asks for: a table of C judges the trainings of A its own way, D those of B.
 TRAINED_UNDER = {"c": "a", "d": "b"}
 JUDGING = evaluate.PROGRAM_OPTIONS[:1]  # how it is judged; all else belongs to the run
@@ -38,6 +39,7 @@ class Cell:
   size: str  # the largest preset of its networks
   run_dir: pathlib.Path
   result: pathlib.Path
+  variant: str | None = None  # of the run's export, judged in place of f^D
 
   @property
   def done(self) -> bool:
@@ -79,7 +81,8 @@ def of_table(name: str, benchmark: str, seeds: Iterable[int], evaluation: str | 
   rows = {row.label: () if row.flags is None else (*training, *table.on.get(benchmark, ()), *row.flags, *row.on.get(benchmark, ()))
           for row in table.rows}
   return plan(rows, judging, tuple(seeds), lambda chosen, key, seed: f"{chosen[0].protocol}_{chosen[0].method}-{key}",
-              runs / "cells" / benchmark, results / "cells" / benchmark, table.judging, shared=True)
+              runs / "cells" / benchmark, results / "cells" / benchmark, table.judging, shared=True,
+              variants={row.label: row.variant for row in table.rows if row.variant})
 
 
 def training_flagfile(protocol: str, benchmark: str) -> tuple[str, ...]:
@@ -99,35 +102,39 @@ def of_study(study: str, config: str, methods: Sequence[str], seeds: Iterable[in
 
 
 def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Sequence[int], name, runs: pathlib.Path,
-         results: pathlib.Path, judging: Sequence[str] = (), shared: bool = False) -> Plan:
+         results: pathlib.Path, judging: Sequence[str] = (), shared: bool = False,
+         variants: Mapping[str, str] = MappingProxyType({})) -> Plan:
   """Cells of rows: label -> flags of training; a row without flags has no cells.
 
   Args:
     name: (settings of training, digest, seed) -> the cell's name.
     judging: flags of evaluation after those of its flagfile.
     shared: cells of one training share its run folder, which then bears the training's digest and not the cell's.
+    variants: label -> TFLite variant that is judged in place of f^D.
   Raises:
     OptionError: flags that training or evaluation would refuse; names the row.
   """
   judging = (*(flagfiles.expand([f"--flagfile={evaluation}"]) if evaluation else ()), *judging)
-  judged = deciding(parsed(judging, JUDGING, "--evaluation"))
   found: dict[str, list[Cell]] = {}
   same: dict[pathlib.Path, Cell] = {}
   for label, arguments in rows.items():
     found[label] = []
+    variant = variants.get(label)
+    row_judging = (*judging, *([f"--judged_variant={variant}"] if variant else []))
+    judged = deciding(parsed(row_judging, JUDGING, "--evaluation"))
     for seed in seeds if arguments else ():
       given = (*flagfiles.expand(arguments), f"--seed={seed}")
       chosen = parsed(given, train.PROGRAM_OPTIONS, f"row {label!r}")
       key = digest([*without_defaults(deciding(chosen), train.PROGRAM_OPTIONS), "evaluation",
-                    *without_defaults(judged, JUDGING)])
-      named, models, of_cell = name(chosen, key, seed), chosen[2], judging
+                    *without_defaults(judged, JUDGING), *(["exported"] if variant else [])])
+      named, models, of_cell = name(chosen, key, seed), chosen[2], row_judging
       folder = named
       if shared:
-        given, trained, of_cell = as_trained(given, chosen, judging)
+        given, trained, of_cell = as_trained(given, chosen, row_judging)
         folder = name(trained, digest(without_defaults(deciding(trained), train.PROGRAM_OPTIONS)), seed)
       size = max((models.anonymizer_size, models.recognizer_size, models.attacker_size), key=("tiny", "small", "paper").index)
       cell = Cell(named, chosen[0].method, seed, given, of_cell, (*deciding(chosen), f"--seed={seed}", *judged), initialisation(chosen),
-                  size, runs / f"{folder}_seed{seed}", results / f"{named}_seed{seed}.json")
+                  size, runs / f"{folder}_seed{seed}", results / f"{named}_seed{seed}.json", variant)
       found[label].append(same.setdefault(cell.result, cell))
   return Plan({label: tuple(cells) for label, cells in found.items()})
 
@@ -241,7 +248,8 @@ def adopt(cells: Sequence[Cell], folder: pathlib.Path) -> list[Cell]:
       results = json.loads(path.read_text(encoding="utf-8"))
       then = usual | flags_then(results)
       for cell in cells:
-        if not cell.done and all(then[name_of(line)] == line for line in cell.settings):
+        alike = bool(cell.variant) == ("judged_file" in results) and all(then[name_of(line)] == line for line in cell.settings)
+        if alike and not cell.done:
           whole_files.write_json(cell.result, results | {"cell": cell.name})
           taken.append(cell)
   return taken

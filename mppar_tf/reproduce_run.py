@@ -1,4 +1,5 @@
-"""Runs cells side by side, each step in a process of its own: `mppar_tf.train`, then `mppar_tf.evaluate`.
+"""Runs cells side by side, each step in a process of its own: `mppar_tf.train`, then `mppar_tf.evaluate`; `mppar_tf.export` between them
+where it is a file of the export that is judged.
 
 Every cell is resumable by itself, so that a stopped comparison goes on where it stood. Cells of one initialisation wait for the first of
 them to have it (not for that run's end); where that one fails, the next makes it. No two processes work in one run folder.
@@ -21,10 +22,12 @@ from mppar_tf import curves, evaluate, reproduce_plan, whole_files
 from mppar_tf.reproduce_plan import Cell
 from mppar_tf.tables import recipes
 
-PROGRAMS = {"train": ("-m", "mppar_tf.train"), "evaluate": ("-m", "mppar_tf.evaluate")}  # in this order
+PROGRAMS = {name: ("-m", f"mppar_tf.{name}") for name in ("train", "export", "evaluate")}  # in this order
 LOOK_SECONDS = 1.0  # between two looks at what runs
 PATIENCE = 600.0  # seconds in which a stopped training finishes its step and saves
-MACHINE = tuple(f"--{name}=" for name in ("run_dir", "data_dir", "init_from", "raw_levels_dir", "compare", "recognizer_weights"))
+ESSENTIAL = "float32"  # every export has this file
+MACHINE = tuple(f"--{name}=" for name in (
+    "run_dir", "data_dir", "init_from", "raw_levels_dir", "compare", "recognizer_weights", "judged_export"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,14 +144,29 @@ def _step_on(one: Running, manner: Manner) -> str | None:
   _keep_seconds(one)
   if code:
     return f"mppar_tf.{one.program} ended with exit code {code}: {last_line(cell.run_dir / 'log.txt')} (log: {cell.run_dir / 'log.txt'})"
-  if one.program == "train":
-    _start(one, "evaluate", cell.evaluation, manner)
+  follows = _following(cell, one.program)
+  if follows:
+    _start(one, *follows, manner)
     return None
   try:
     publish(cell)
   except (OSError, ValueError) as error:
     return str(error)
   return ""
+
+
+def _following(cell: Cell, program: str) -> tuple[str, list[str]] | None:
+  """(the program after `program`, its flags); None behind the last."""
+  exported = cell.run_dir / "export"
+  if program == "train" and cell.variant:
+    variants, checkpoint = dict.fromkeys((ESSENTIAL, cell.variant)), evaluate.value_of([*cell.evaluation], "checkpoint")
+    # A poor file is judged all the same: how poor is what the comparison asks.
+    force = [f"--force_variants={cell.variant}"] if cell.variant != ESSENTIAL else []
+    return "export", [f"--export_dir={exported}", f"--export_variants={','.join(variants)}", *force, "--overwrite",
+                      *([f"--checkpoint={checkpoint}"] if checkpoint else [])]
+  if program != "evaluate":
+    return "evaluate", [*cell.evaluation, *([f"--judged_export={exported}"] if cell.variant else [])]
+  return None
 
 
 def publish(cell: Cell) -> None:
@@ -158,7 +176,7 @@ def publish(cell: Cell) -> None:
     ValueError: the evaluation left no such file.
   """
   split, protocol = (evaluate.value_of([*cell.settings], name) for name in ("judged_split", "protocol"))
-  found = evaluate.results_path(str(cell.run_dir), split, protocol)
+  found = evaluate.results_path(str(cell.run_dir), split, protocol, cell.variant)
   if not found.exists():
     raise ValueError(f"its evaluation judges under another name than {found.name}: another protocol than the run's own")
   results = json.loads(found.read_text(encoding="utf-8"))

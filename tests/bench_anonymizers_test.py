@@ -1,6 +1,7 @@
 """The benchmark's part on anonymizers, and what it rests on: compact networks become few operations, and survive 8 bits."""
 
 import collections
+import functools
 import json
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_full_integers_are_integers_and_give_the_pictures_that_keras_gives(compa
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
   path = tmp_path_factory.mktemp("bench") / "bench.json"
-  code, out = run_bench("--bench_parts=anonymizers", "--bench_anonymizers=compact:2,unet,johnson", "--bench_anonymizer_size=tiny",
+  code, out = run_bench("--bench_parts=anonymizers", "--bench_anonymizers=compact:2,unet/small,johnson", "--bench_anonymizer_size=tiny",
                         "--crop=18", "--bench_anonymizer_steps=3", "--bench_rounds=2", f"--bench_json={path}")
   assert code == bench.FAILED
   return json.loads(path.read_text())["parts"]["anonymizers"], out
@@ -67,7 +68,8 @@ def measured(tmp_path_factory):
 
 def test_every_anonymizer_has_every_figure(measured):
   part, out = measured
-  assert part["variants"] == ["compact:2", "unet", "johnson"] and list(part["failures"]) == ["unet"] and len(part["rounds"]) == 2
+  assert part["variants"] == ["compact:2", "unet/small", "johnson"] and list(part["failures"]) == ["unet/small"]
+  assert len(part["rounds"]) == 2
   for name, width in (("compact:2", 2.0), ("johnson", 1.0)):
     model, facts = ANONYMIZERS[name.partition(":")[0]](size="tiny", width=width), part["facts"][name]
     assert facts["multiply_adds"] == macs.count(model, 18, 18) and facts["parameters"] == model.count_params()
@@ -90,11 +92,12 @@ def test_the_table_has_medians_over_rounds():
 
 def test_an_anonymizer_that_does_not_take_the_crop_is_told_and_the_others_are_measured(measured):
   _, out = measured
-  assert "| unet | failed preparing: ValueError: " in out and "height is 18 pixels; this anonymizer needs a multiple of 4" in out
+  assert "| unet/small | failed preparing: ValueError: " in out and "height is 18 pixels; this anonymizer needs a multiple of 8" in out
 
 
 @pytest.mark.parametrize("names, words", [
     ("resnet", ["--bench_anonymizers=resnet", "'resnet'", "compact", "johnson"]), ("compact:wide", ["compact:wide", "'wide'"]),
+    ("johnson/large", ["'large'", "tiny, small, paper"]),
     ("compact:nan", ["'nan'"]), ("compact:0", ["0.05 to 16", "'0'"]), ("compact:-1", ["'-1'"]), ("", ["names no anonymizer"]),
     ("compact,unet:1e9", ["unet:1e9"])])
 def test_wrong_names_are_told_in_one_line_before_anything_runs(names, words, capsys):
@@ -104,4 +107,7 @@ def test_wrong_names_are_told_in_one_line_before_anything_runs(names, words, cap
 
 
 def test_the_defaults_are_anonymizers():
-  assert {bench_anonymizers.parsed(name)[0] for name in options.BenchOptions().bench_anonymizers} == {"johnson", "unet", "compact"}
+  parsed = functools.partial(bench_anonymizers.parsed, sizes=options.SIZES)
+  assert {parsed(name)[0] for name in options.BenchOptions().bench_anonymizers} == {"johnson", "unet", "compact"}
+  assert parsed("johnson/small:2") == ("johnson", "small", 2.0)
+  assert parsed("unet/tiny") == ("unet", "tiny", 1.0) and parsed("unet:3") == ("unet", None, 3.0)

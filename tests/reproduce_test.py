@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import signal
 import threading
 import time
@@ -31,7 +32,7 @@ def straw(tmp_path, monkeypatch):
   folder = tmp_path / "straw"
   folder.mkdir()
   monkeypatch.setenv("STRAW", str(folder))
-  monkeypatch.setattr(reproduce_run, "PROGRAMS", {name: (STRAW, name) for name in ("train", "evaluate")})
+  monkeypatch.setattr(reproduce_run, "PROGRAMS", {name: (STRAW, name) for name in reproduce_run.PROGRAMS})
   monkeypatch.setattr(reproduce_run, "LOOK_SECONDS", 0.01)
   monkeypatch.setattr(reproduce, "prepare", lambda *_: None)
   monkeypatch.setattr(tables, "TABLES", {"one": TABLE, "two": OTHER, "tuning": TUNING})
@@ -128,6 +129,33 @@ def test_tuning_keeps_what_was_judged_on_validation_data_under_names_of_its_own(
   page = (tmp_path / "RESULTS.md").read_text()
   assert "| basic | 0.800 | 0.600 | 0.700 | 1 |" in page and "paper" not in page
   assert go("--seeds=1") == 0 and len(started(straw)) == 12, "figures of tuning passed for those of the test"
+
+
+def test_a_file_of_the_export_is_judged_beside_the_network_of_one_training(straw, go, tmp_path, monkeypatch, capsys):
+  files = tuple(dataclasses.replace(ROWS[2], label=f"mppar, {variant}", variant=variant) for variant in ("int8", "float32"))
+  monkeypatch.setitem(tables.TABLES, "files", dataclasses.replace(TABLE, rows=(ROWS[2], *files), reference="mppar"))
+  assert go("--seeds=1", table="files") == 0, capsys.readouterr().out
+  assert trained(straw) == [("mppar", 0)] * 3  # the second and third find it finished
+  [folder] = {flags["run_dir"] for *_, flags, _ in started(straw)}
+  exports = [flags for program, _, _, flags, _ in started(straw) if program == "export"]
+  assert [(one["export_dir"], one["export_variants"], one.get("force_variants"), one["checkpoint"]) for one in exports] == [
+      (f"{folder}/export", "float32,int8", "int8", "last"), (f"{folder}/export", "float32", None, "last")]
+  judged = [(flags.get("judged_export"), flags.get("judged_variant")) for name, *_, flags, _ in started(straw) if name == "evaluate"]
+  assert judged == [(None, None), (f"{folder}/export", "int8"), (f"{folder}/export", "float32")]
+  stored = [json.loads(path.read_text()) for path in (tmp_path / "results" / "cells" / "twin").glob("*.json")]
+  assert sorted(one.get("judged_file", {}).get("variant", "") for one in stored) == ["", "float32", "int8"]
+  page = (tmp_path / "RESULTS.md").read_text()
+  assert "Difference to mppar, paired by seed" in page and "| mppar, int8 | 0.800 |" in page
+  # Figures of the network are not taken for those of a file, nor the other way round.
+  shutil.rmtree(tmp_path / "results" / "cells")
+  cells = {cell.variant: cell for cell in reproduce_plan.of_table("files", "twin", (0,), None, tmp_path, tmp_path / "results").cells}
+  assert cells[None].settings == cells["float32"].settings
+  for variant in (None, "float32"):
+    kept = tmp_path / f"kept_{variant}"
+    kept.mkdir()
+    [of_it] = [one for one in stored if one.get("judged_file", {}).get("variant") == variant]
+    (kept / "one.json").write_text(json.dumps(of_it | {"flags": cells[variant].settings}))
+    assert [cell.variant for cell in reproduce_plan.adopt([*cells.values()], kept)] == [variant]
 
 
 def test_two_ways_of_judging_take_turns_in_one_run_folder(straw, go, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,6 @@
-"""Programs of straw in place of train and evaluate: real processes that leave behind what a comparison looks for, within milliseconds.
+"""Programs of straw for train, export and evaluate: real processes that leave behind what a comparison looks for, within milliseconds.
 
-`python straw_programs.py train|evaluate --flag=value ...`. STRAW in the environment names a folder: a file there called `fail` lists
+`python straw_programs.py train|export|evaluate --flag=value ...`. STRAW in the environment names a folder: a file there called `fail` lists
 methods whose training fails, `elsewhere` makes evaluations go by another name, `long` makes trainings last until they are told to stop
 (`stubborn`: though they are told), and `started` gets a line for each program.
 """
@@ -34,11 +34,17 @@ def main() -> int:
   method, seed = told.read_text().split()
   with open(straw / "started", "a") as file:
     file.write(json.dumps([program, method, int(seed), flags, os.nice(0)]) + "\n")
+  if program == "export":
+    (pathlib.Path(flags["export_dir"]) / "files").mkdir(parents=True, exist_ok=True)
+    return 0
   if program == "evaluate":
     suffix = "_validation" if flags.get("judged_split") == "validation" else ""
+    exported = (pathlib.Path(flags.get("judged_export", "none")) / "files").exists()
+    file = {"judged_file": {"variant": flags["judged_variant"]}} if exported else {}
+    suffix += f"_{flags['judged_variant']}" if file else ""
     judged = flags.get("protocol", "a")
     other = "_protocol_c" if (straw / "elsewhere").exists() or judged != "a" else ""
-    (run_dir / f"results{other}{suffix}.json").write_text(json.dumps(results(method, int(seed)) | {"protocol": judged}))
+    (run_dir / f"results{other}{suffix}.json").write_text(json.dumps(results(method, int(seed)) | {"protocol": judged} | file))
     return 0
   if (straw / "long").exists():
     def leave(*_):

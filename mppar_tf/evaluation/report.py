@@ -52,7 +52,7 @@ def _headline(privacy) -> dict[str, float]:
 
 def name_of(results: Mapping[str, Any]) -> str:
   """The method, and the file that was judged in its place."""
-  return results["method"] + (f", {results['judged_file']['variant']}" if "judged_file" in results else "")
+  return results["method"] + (f", {results['judged_file']['variant']}" if results.get("judged_file") else "")
 
 
 def protocols(judged: str, trained: str) -> str:

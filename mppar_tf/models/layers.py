@@ -6,7 +6,7 @@ Every layer here is exact at second order (the meta-gradient differentiates thro
 
 import functools
 import itertools
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -93,9 +93,11 @@ class InstanceNorm(keras.layers.Layer):
   The variance is the mean of squared deviations, written out: `tf.nn.moments` (and all that is built on it) stops the gradient of
   the mean, which leaves first derivatives right and makes second derivatives silently wrong. Under a mixed policy the statistics are
   taken in the variables' precision: a mean over ten thousand pixels has no digits left in bfloat16.
+
+  `epsilon`: one, or one for each channel.
   """
 
-  def __init__(self, epsilon: float = 1e-3, **kwargs):
+  def __init__(self, epsilon: float | Sequence[float] = 1e-3, **kwargs):
     super().__init__(**kwargs)
     self.epsilon = epsilon
 

@@ -14,6 +14,7 @@ class Row:
   paper: str | None = None  # the row's name in paper_figures.csv; None: the paper has no such row
   on: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: NO_FLAGS)  # benchmark -> more flags
   lacking: str = ""
+  variant: str | None = None  # the TFLite file of the run's export that is judged in place of f^D; None: f^D itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,5 +29,6 @@ class Table:
   on: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: NO_FLAGS)  # benchmark -> flags of all rows
   figures: tuple[str, ...] = ()  # columns, in place of action and leak
   judging: tuple[str, ...] = ()  # flags of mppar_tf.evaluate, after those of its flagfile
+  reference: str | None = None  # row that the others are compared with; None: that of mppar_tf.comparison
   curves: tuple[str, ...] = ()  # losses of f^D's update that are drawn beside the table
   note: str = ""

@@ -1,0 +1,27 @@
+"""What a camera-sized f^D costs in action and in leak: networks from 20 to 400 million multiply-adds, and their 8-bit files. Literal data.
+
+Multiply-adds and milliseconds of each are `mppar_tf.bench --bench_parts=anonymizers`.
+"""
+
+from mppar_tf.tables.contract import Row, Table
+
+INT8 = "int8"
+
+
+def of(*flags: str) -> tuple[str, ...]:
+  return ("--method=mppar", *flags)
+
+
+COMPACT, WIDE = of("--anonymizer=compact"), of("--anonymizer_size=paper", "--anonymizer_width=0.5")
+
+TABLES = {
+    "anonymizers": Table("Networks for cameras", "", None, "a", ("twin", "ixmas_utkface"), (
+        Row("johnson/small", of()),
+        Row("johnson/small, int8 file", of(), variant=INT8),
+        Row("compact/small", COMPACT),
+        Row("compact/small, int8 file", COMPACT, variant=INT8),
+        Row("unet/small", of("--anonymizer=unet")),
+        Row("johnson/paper:0.5", WIDE),
+    ), reference="johnson/small", note="NAME/SIZE:WIDTH as in mppar_tf.bench; an int8 file is one of the same training. All have the "
+                                   "recipe that was tuned for johnson/small."),
+}
