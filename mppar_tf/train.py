@@ -21,6 +21,7 @@ import pathlib
 import shlex
 import signal
 import sys
+from typing import Callable
 
 from absl import flags
 
@@ -40,36 +41,39 @@ FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_check
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 
 
-def main() -> int:
+def main(end: Callable[[int], int] = int) -> int:
   """Reads the flags, then hands everything to `run`."""
   # Before and after the loop, which finishes its step first, SIGTERM stops as Ctrl-C does.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   try:
-    return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__)
+    return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS), end=end), PROGRAM_OPTIONS, __doc__)
   except KeyboardInterrupt:
     print("train: stopped at once; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
     return PREEMPTED
 
 
-def run(*chosen) -> int:
-  """Trains; takes one of each of PROGRAM_OPTIONS, returns an exit code. One of several workers ends the process with it instead."""
+def run(*chosen, end: Callable[[int], int] = int) -> int:
+  """Trains; takes one of each of PROGRAM_OPTIONS, returns an exit code.
+
+  `end` gets the exit code while all that was built is still held; it returns that, or ends the process, as of several workers it always does.
+  """
   try:
     task = workers.task() if chosen[0].strategy == "multi_worker" else workers.alone()
   except workers.ConfigError as error:
     raise options.OptionError(str(error)) from error
   if task is workers.ALONE:
-    return train(task, *chosen)
+    return train(task, *chosen, end=end)
   from mppar_tf import team
   try:
     with team.losses_told():
-      return train(task, *chosen)
+      return train(task, *chosen, end=leaving.leave)
   except (options.OptionError, workers.ConfigError) as error:
     leaving.leave(BAD_INPUT, f"train: {task.name}: {error}")
   except workers.PeerLost as error:
     leaving.leave(LOST, f"train: {task.name}: {error}; the same commands go on from the last checkpoint")
 
 
-def train(task: workers.Task, run_options, clip_options, model_options, train_options, loop_options) -> int:
+def train(task: workers.Task, run_options, clip_options, model_options, train_options, loop_options, *, end) -> int:
   """Trains as the worker that `task` names; returns an exit code."""
   from mppar_tf import checkpoints, experiment, initial_weights, journal, loop, validation
   from mppar_tf import team as team_room
@@ -146,9 +150,7 @@ def train(task: workers.Task, run_options, clip_options, model_options, train_op
     print(f"{who} {told}", file=sys.stderr)
   elif task.chief:
     report(run_dir, method)
-  if task is not workers.ALONE:
-    leaving.leave(code)  # here, while all that was traced is held
-  return code
+  return end(code)
 
 
 def meet(task: workers.Task, run_dir: pathlib.Path, chosen) -> int | None:
@@ -240,4 +242,4 @@ def report(run_dir: pathlib.Path, method) -> None:
 
 
 if __name__ == "__main__":
-  leaving.leave(main())
+  leaving.leave(main(leaving.leave))

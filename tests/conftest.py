@@ -12,6 +12,10 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
+if "PYTEST_XDIST_WORKER" in os.environ:
+  # Workers side by side have a core each: with a thread for every core in each of them, networks this small wait for one another's threads
+  # (six updates of two replicas, two workers on two cores: 39 s, and 31 s with one thread). Programs that tests start inherit it.
+  os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras  # noqa: E402
 import pytest  # noqa: E402

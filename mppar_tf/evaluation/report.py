@@ -178,8 +178,9 @@ def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
     panel.grid(alpha=0.2)
   handles, labels = panels[0].get_legend_handles_labels()
   figure.legend(handles, labels, loc="outside right center", frameon=False)
-  seeds = len({r["seed"] for r in runs})
-  spread = f": mean and standard deviation over {seeds} seeds, small dots are single runs" if seeds > 1 else ""
+  seeds = sorted({sum(name_of(r) == method for r in runs) for method in methods})
+  counts = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds a method"
+  spread = f": mean and standard deviation over {counts}, small dots are single runs" if seeds[-1] > 1 else ""
   figure.suptitle(f"{settings[0]}{spread}", fontsize=10)
   whole_files.write(path, lambda part: figure.savefig(part, format="png", dpi=110))
 
