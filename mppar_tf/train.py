@@ -55,7 +55,7 @@ def main(end: Callable[[int], int] = int) -> int:
 def run(*chosen, end: Callable[[int], int] = int) -> int:
   """Trains; takes one of each of PROGRAM_OPTIONS, returns an exit code.
 
-  `end` gets the exit code while all that was built is still held; it returns that or ends the process, as of several workers it always does.
+  `end` gets the exit code while all that was built is still held; it returns that or ends the process, as for several workers always.
   """
   try:
     task = workers.task() if chosen[0].strategy == "multi_worker" else workers.alone()
