@@ -378,8 +378,9 @@ class BenchOptions:
   bench_build_videos: int = option(120, "Videos of building (made at 320x240, MPEG-4), of which every build makes records.", low=10)
   bench_trainings: tuple[str, ...] = option((*(f"protocol_{name}_ucf101_vispr.flags" for name in "abcd"), "identity_sbu.flags"),
                                             "Flagfiles that trainings_paper starts.")
-  bench_anonymizers: tuple[str, ...] = option(("johnson", "unet", "johnson/small", "johnson/small:2", "compact"),
-                                              "What anonymizers measures: NAME, NAME/SIZE, NAME:WIDTH or NAME/SIZE:WIDTH each.")
+  bench_anonymizers: tuple[str, ...] = option(
+      ("johnson", "johnson:0.5", "unet", "unet/small", "johnson/small", "johnson/small:2", "compact", "compact/small"),
+      "What anonymizers measures: NAME, NAME/SIZE, NAME:WIDTH or NAME/SIZE:WIDTH each.")
   bench_anonymizer_size: str = option("paper", "Size preset of those that name none.", choices=lambda: SIZES)
   bench_anonymizer_steps: int = option(150, "Steps in which each learns to reproduce its input before it is converted.", low=0)
   bench_source: str | None = option(None, "Folder of real videos that building and tools take in place of made ones.")
