@@ -18,6 +18,7 @@ TABLES = {
     "anonymizers": Table("Networks for cameras", "", None, "a", ("twin", "ixmas_utkface"), (
         Row("johnson/small", of()),
         Row("johnson/small, int8 file", of(), variant=INT8),
+        Row("johnson/small:2", of("--anonymizer_width=2")),
         Row("compact/small", COMPACT),
         Row("compact/small, int8 file", COMPACT, variant=INT8),
         Row("unet/small", of("--anonymizer=unet")),
