@@ -120,7 +120,7 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
   key = digest({"raw": facts, "budget": dataclasses.asdict(budget), "seed": run_options.seed, "attackers": built.test_attackers,
                 "novel": built.benchmark.novel, "weights": weights_digest(method), "version": two_fold.RAW_LEVEL_VERSION}
                | ({"file": judged_file["sha256"]} if judged_file else {}))
-  suffix = suffix_of(chosen.judged_split, judged, run_options.protocol) + (f"_{chosen.judged_variant}" if judged_file else "")
+  suffix = suffix_of(chosen.judged_split, judged, run_options.protocol, chosen.judged_variant if judged_file else None)
   results_file = run_dir / f"results{suffix}.json"
   print(f"{run_options.method} on {run_options.benchmark}, {report.protocols(judged, run_options.protocol)}, seed {run_options.seed}: "
         f"checkpoint of step {step}{' as ' + judged_file['file'] if judged_file else ''}, {chosen.judged_split} split, "
@@ -183,9 +183,10 @@ def missed(built, judged_split: str) -> dict:
   return {"obfuscation": dataclasses.asdict(built.spec.hidden) | {"missed": counted}}
 
 
-def suffix_of(split: str, judged: str, trained: str) -> str:
-  """Keeps a run's results apart from figures for tuning and from those under another protocol than it was trained under."""
-  return ("" if judged == trained else f"_protocol_{judged}") + ("" if split == "test" else f"_{split}")
+def suffix_of(split: str, judged: str, trained: str, variant: str | None) -> str:
+  """Keeps a run's results apart from figures for tuning, from those under another protocol than it was trained under, and of its files."""
+  parts = (judged != trained, f"_protocol_{judged}"), (split != "test", f"_{split}"), (variant, f"_{variant}")
+  return "".join(text for there, text in parts if there)
 
 
 def restore(run_dir: pathlib.Path, method, chosen, keep: int) -> int:
@@ -317,8 +318,7 @@ def raw_levels_dir(chosen, run_options) -> pathlib.Path:
 def results_path(name: str, split: str, judged: str, variant: str | None = None) -> pathlib.Path:
   """A results file by its own name or its run folder's; `variant`: of a file of an export that was judged in place of f^D."""
   path = pathlib.Path(name)
-  suffix = suffix_of(split, judged, protocol_of(path) or judged) + (f"_{variant}" if variant else "")
-  return path / f"results{suffix}.json" if path.is_dir() else path
+  return path / f"results{suffix_of(split, judged, protocol_of(path) or judged, variant)}.json" if path.is_dir() else path
 
 
 def before_after(built, anonymize, chosen):
