@@ -133,8 +133,9 @@ def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Seque
         given, trained, of_cell = as_trained(given, chosen, row_judging)
         folder = name(trained, digest(without_defaults(deciding(trained), train.PROGRAM_OPTIONS)), seed)
       size = max((models.anonymizer_size, models.recognizer_size, models.attacker_size), key=("tiny", "small", "paper").index)
-      cell = Cell(named, chosen[0].method, seed, given, of_cell, (*deciding(chosen), f"--seed={seed}", *judged), initialisation(chosen),
-                  size, runs / f"{folder}_seed{seed}", results / f"{named}_seed{seed}.json", variant)
+      settings = (*read_by_method(chosen), f"--seed={seed}", *judged)
+      cell = Cell(named, chosen[0].method, seed, given, of_cell, settings, initialisation(chosen), size,
+                  runs / f"{folder}_seed{seed}", results / f"{named}_seed{seed}.json", variant)
       found[label].append(same.setdefault(cell.result, cell))
   return Plan({label: tuple(cells) for label, cells in found.items()})
 
@@ -167,6 +168,12 @@ def parsed(arguments: Sequence[str], option_classes: Sequence[type], what: str) 
 def deciding(chosen: Sequence[Any]) -> list[str]:
   """The flags that decide a result, as lines; the seed is told apart."""
   return [line for line in flagfiles.lines(*chosen) if name_of(line) not in (*MACHINE, "seed")]
+
+
+def read_by_method(chosen: Sequence[Any]) -> list[str]:
+  """`deciding`, without the shift where the method has none: trained under another protocol, it says that one's."""
+  from mppar_tf import methods
+  return [line for line in deciding(chosen) if chosen[0].method in methods.SHIFTING or name_of(line) != "shift"]
 
 
 def without_defaults(lines: Sequence[str], option_classes: Sequence[type]) -> list[str]:

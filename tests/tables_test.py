@@ -115,10 +115,15 @@ def test_what_is_judged_under_two_protocols_is_trained_once():
   for judged, trained in reproduce_plan.TRAINED_UNDER.items():
     same = ("training_attackers", "test_attackers", "novel_attackers", "task")
     assert [getattr(PROTOCOLS[judged], name) for name in same] == [getattr(PROTOCOLS[trained], name) for name in same]
-  for cell in plan_of("3", "twin").cells:
-    trained = set(reproduce_plan.deciding(options_of(cell)))
-    assert trained - set(cell.settings) <= {
-        "--protocol=a", *(["--shift=alternate"] if cell.method not in methods.SHIFTING else [])}
+  judging = {reproduce_plan.name_of(line) for line in flagfiles.lines(*(cls() for cls in reproduce_plan.JUDGING))}
+  for name, under in (("3", "a"), ("4", "b")):
+    for cell in plan_of(name, "twin").cells:
+      trained = set(reproduce_plan.deciding(options_of(cell)))
+      unread = {line for line in trained if cell.method not in methods.SHIFTING and line.startswith("--shift=")}
+      assert trained - set(cell.settings) == {f"--protocol={under}", *unread}
+      # What a finished cell will be read by is what its run has in its flags, or evaluation in its own.
+      of_training = {line for line in cell.settings if reproduce_plan.name_of(line) not in judging}
+      assert of_training - trained == {f"--protocol={TABLES[name].protocol}", f"--seed={cell.seed}"}
 
 
 def test_a_table_takes_up_what_a_study_has_made_with_the_same_flags(tmp_path):
