@@ -159,11 +159,11 @@ def _following(cell: Cell, program: str) -> tuple[str, list[str]] | None:
   """(the program after `program`, its flags); None behind the last."""
   exported = cell.run_dir / "export"
   if program == "train" and cell.variant:
-    variants, checkpoint = dict.fromkeys((ESSENTIAL, cell.variant)), evaluate.value_of([*cell.evaluation], "checkpoint")
+    variants, checkpoint = dict.fromkeys((ESSENTIAL, cell.variant)), evaluate.value_of([*cell.settings], "checkpoint")
     # A poor file is judged all the same: how poor is what the comparison asks.
     force = [f"--force_variants={cell.variant}"] if cell.variant != ESSENTIAL else []
     return "export", [f"--export_dir={exported}", f"--export_variants={','.join(variants)}", *force, "--overwrite",
-                      *([f"--checkpoint={checkpoint}"] if checkpoint else [])]
+                      f"--checkpoint={checkpoint}"]
   if program != "evaluate":
     return "evaluate", [*cell.evaluation, *([f"--judged_export={exported}"] if cell.variant else [])]
   return None
