@@ -82,15 +82,18 @@ def test_the_pattern_moves_and_has_the_size_and_rate_of_its_text():
 
 def test_a_camera_whose_figures_nobody_reads_ends_all_the_same(tmp_path, monkeypatch):
   monkeypatch.setattr(stats, "LEAVE_SECONDS", 0.2)
-  stuck, free = threading.Event(), threading.Event()
+  stuck, free, tellers = threading.Event(), threading.Event(), []
 
   def tell(line):
+    tellers.append(threading.current_thread())
     stuck.set()
     free.wait(30)  # a full pipe
   start = time.monotonic()
   with stats.Reporter(stats.Stats(), seconds=0.01, path=str(tmp_path / "stats.json"), tell=tell):
     assert stuck.wait(10)
   free.set()
+  tellers[0].join(10)  # what it had to say comes late: the file goes on saying that the run has ended
+  assert not tellers[0].is_alive()
   assert time.monotonic() - start < 15 and '"ended"' in (tmp_path / "stats.json").read_text()
 
 

@@ -107,6 +107,7 @@ class Reporter:
     self._ended = threading.Event()
     self._thread = threading.Thread(target=self._report, daemon=True, name="stats")
     self._told_fault = False
+    self._file = threading.Lock()
 
   def __enter__(self) -> "Reporter":
     if self._seconds:
@@ -130,7 +131,10 @@ class Reporter:
     if self._path is None:
       return
     try:
-      whole_files.write_json(self._path, {"state": state, "pid": os.getpid(), **figures})
+      with self._file:
+        if state == "running" and self._ended.is_set():
+          return  # a report that was stuck until after the last one would say of an ended run that it goes on
+        whole_files.write_json(self._path, {"state": state, "pid": os.getpid(), **figures})
     except OSError as error:
       if not self._told_fault:
         self._tell(f"statistics {self._path}: {error.strerror}; the run goes on without")
