@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from types import MappingProxyType
 from typing import Any, Iterable, Mapping, Sequence
 
 from absl import flags
@@ -51,6 +50,14 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
+class Wanted:
+  """A row of a comparison before it has cells."""
+  label: str
+  flags: Sequence[str] | None  # of training; None: it cannot be played, so it has no cells
+  variant: str | None = None  # the TFLite file of each run's export that is judged in place of f^D
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
   """The cells of a comparison, row by row."""
   rows: Mapping[str, tuple[Cell, ...]]  # label -> one cell a seed; none where it cannot be played
@@ -78,11 +85,11 @@ def of_table(name: str, benchmark: str, seeds: Iterable[int], evaluation: str | 
                       f"{others}")
   training = training_flagfile(table.protocol, benchmark)
   judging = evaluation or recipes.EVALUATION[benchmark]
-  rows = {row.label: () if row.flags is None else (*training, *table.on.get(benchmark, ()), *row.flags, *row.on.get(benchmark, ()))
-          for row in table.rows}
+  given = (*training, *table.on.get(benchmark, ()))
+  rows = [Wanted(row.label, None if row.flags is None else (*given, *row.flags, *row.on.get(benchmark, ())), row.variant)
+          for row in table.rows]
   return plan(rows, judging, tuple(seeds), lambda chosen, key, seed: f"{chosen[0].protocol}_{chosen[0].method}-{key}",
-              runs / "cells" / benchmark, results / "cells" / benchmark, table.judging, shared=True,
-              variants={row.label: row.variant for row in table.rows if row.variant})
+              runs / "cells" / benchmark, results / "cells" / benchmark, table.judging, shared=True)
 
 
 def training_flagfile(protocol: str, benchmark: str) -> tuple[str, ...]:
@@ -97,36 +104,33 @@ def training_flagfile(protocol: str, benchmark: str) -> tuple[str, ...]:
 def of_study(study: str, config: str, methods: Sequence[str], seeds: Iterable[int], evaluation: str | None, runs: pathlib.Path,
              results: pathlib.Path) -> Plan:
   """The plan of one's own comparison: methods under one flagfile, cells named after their methods, in folders of the study."""
-  rows = {method: (f"--flagfile={config}", f"--method={method}") for method in methods}
+  rows = [Wanted(method, (f"--flagfile={config}", f"--method={method}")) for method in methods]
   return plan(rows, evaluation, tuple(seeds), lambda chosen, key, seed: chosen[0].method, runs / study, results / study)
 
 
-def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Sequence[int], name, runs: pathlib.Path,
-         results: pathlib.Path, judging: Sequence[str] = (), shared: bool = False,
-         variants: Mapping[str, str] = MappingProxyType({})) -> Plan:
-  """Cells of rows: label -> flags of training; a row without flags has no cells.
+def plan(rows: Iterable[Wanted], evaluation: str | None, seeds: Sequence[int], name, runs: pathlib.Path, results: pathlib.Path,
+         judging: Sequence[str] = (), shared: bool = False) -> Plan:
+  """Cells of rows, one a seed.
 
   Args:
     name: (settings of training, digest, seed) -> the cell's name.
     judging: flags of evaluation after those of its flagfile.
     shared: cells of one training share its run folder, which then bears the training's digest and not the cell's.
-    variants: label -> TFLite variant that is judged in place of f^D.
   Raises:
     OptionError: flags that training or evaluation would refuse; names the row.
   """
   judging = (*(flagfiles.expand([f"--flagfile={evaluation}"]) if evaluation else ()), *judging)
   found: dict[str, list[Cell]] = {}
   same: dict[pathlib.Path, Cell] = {}
-  for label, arguments in rows.items():
-    found[label] = []
-    variant = variants.get(label)
-    row_judging = (*judging, *([f"--judged_variant={variant}"] if variant else []))
+  for row in rows:
+    found[row.label] = []
+    row_judging = (*judging, *([f"--judged_variant={row.variant}"] if row.variant else []))
     judged = deciding(parsed(row_judging, JUDGING, "--evaluation"))
-    for seed in seeds if arguments else ():
-      given = (*flagfiles.expand(arguments), f"--seed={seed}")
-      chosen = parsed(given, train.PROGRAM_OPTIONS, f"row {label!r}")
+    for seed in () if row.flags is None else seeds:
+      given = (*flagfiles.expand(row.flags), f"--seed={seed}")
+      chosen = parsed(given, train.PROGRAM_OPTIONS, f"row {row.label!r}")
       key = digest([*without_defaults(deciding(chosen), train.PROGRAM_OPTIONS), "evaluation",
-                    *without_defaults(judged, JUDGING), *(["exported"] if variant else [])])
+                    *without_defaults(judged, JUDGING), *(["exported"] if row.variant else [])])
       named, models, of_cell = name(chosen, key, seed), chosen[2], row_judging
       folder = named
       if shared:
@@ -135,8 +139,8 @@ def plan(rows: Mapping[str, Sequence[str]], evaluation: str | None, seeds: Seque
       size = max((models.anonymizer_size, models.recognizer_size, models.attacker_size), key=("tiny", "small", "paper").index)
       settings = (*read_by_method(chosen), f"--seed={seed}", *judged)
       cell = Cell(named, chosen[0].method, seed, given, of_cell, settings, initialisation(chosen), size,
-                  runs / f"{folder}_seed{seed}", results / f"{named}_seed{seed}.json", variant)
-      found[label].append(same.setdefault(cell.result, cell))
+                  runs / f"{folder}_seed{seed}", results / f"{named}_seed{seed}.json", row.variant)
+      found[row.label].append(same.setdefault(cell.result, cell))
   return Plan({label: tuple(cells) for label, cells in found.items()})
 
 

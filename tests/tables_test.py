@@ -72,7 +72,7 @@ def test_what_the_game_alone_reads_does_not_part_initialisations_and_seeds_and_n
 
 def test_a_digest_changes_with_the_recipe_and_not_with_the_machine():
   def key(*flags, evaluation=None):
-    rows = {"row": ("--flagfile=protocol_a.flags", *flags)}
+    rows = [reproduce_plan.Wanted("row", ("--flagfile=protocol_a.flags", *flags))]
     found = reproduce_plan.plan(rows, evaluation, (0,), lambda chosen, key, seed: key, pathlib.Path("a"), pathlib.Path("b"))
     return found.cells[0].name
   own = key()
@@ -138,8 +138,9 @@ def test_a_table_takes_up_what_a_study_has_made_with_the_same_flags(tmp_path):
 
 
 def test_another_recipe_is_not_taken_up(tmp_path):
-  [cell] = reproduce_plan.plan({"row": ("--flagfile=protocol_a.flags", "--method=basic", "--gamma=35")}, "evaluation_small.flags", (0,),
-                               lambda chosen, key, seed: key, tmp_path / "runs", tmp_path / "results").cells
+  rows = [reproduce_plan.Wanted("row", ("--flagfile=protocol_a.flags", "--method=basic", "--gamma=35"))]
+  [cell] = reproduce_plan.plan(rows, "evaluation_small.flags", (0,), lambda chosen, key, seed: key, tmp_path / "runs",
+                               tmp_path / "results").cells
   assert reproduce_plan.adopt([cell], pathlib.Path(__file__).resolve().parents[1] / "results" / "twin_protocol_a") == []
   (tmp_path / "strange.json").write_text("[1]")
   assert reproduce_plan.adopt([cell], tmp_path) == [] and not cell.done

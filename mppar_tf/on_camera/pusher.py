@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
-
-from mppar_tf.on_camera import core_dumps
 from av.video.frame import PictureType
+
+from mppar_tf.on_camera import core_dumps, ffmpeg_errors
 
 KEY_FRAME_SECONDS = 1  # whoever joins, or has lost a packet, has a picture after this long
 H264 = {"preset": "veryfast", "tune": "zerolatency", "bf": "0"}  # every frame leaves at once; none waits for a later one
@@ -31,7 +31,7 @@ def main() -> None:
     push(sys.stdin.buffer, answers)
     answers.write("done\n")
   except (av.FFmpegError, OSError, ValueError) as error:
-    answers.write(f"{getattr(error, 'strerror', None) or type(error).__name__}\n")
+    answers.write(f"{ffmpeg_errors.kind_of(error)}\n")
   answers.flush()
   os._exit(0)  # closing what is broken could wait once more
 

@@ -10,24 +10,17 @@ import os
 import pathlib
 import shutil
 from fractions import Fraction
-from typing import Any, Iterator
+from typing import Any
 
 import av
 import numpy as np
 
 from mppar_tf.on_camera.errors import SinkFailed
+from mppar_tf.on_camera.ffmpeg_errors import told
 from mppar_tf.on_camera.frames import Stream
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov"}  # both keep every time exactly; Matroska rounds to milliseconds
 KEPT = ".partial"
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-  try:
-    yield
-  except (av.FFmpegError, OSError, ValueError) as error:
-    raise SinkFailed(f"{what}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
 
 
 class VideoSink:
@@ -47,7 +40,7 @@ class VideoSink:
     scale = str(stream.time_base.denominator)
     options = {"movie_timescale": scale, "video_track_timescale": scale, "fflags": "+bitexact"}
     self._known = stream
-    with _told(f"sink {self._path}"):
+    with told(SinkFailed, f"sink {self._path}"):
       self._container = av.open(str(self._part), "w", format=CONTAINERS[self._path.suffix.lower()], options=options)
 
   def _start(self, shape: tuple[int, ...]) -> None:
@@ -63,7 +56,7 @@ class VideoSink:
 
   def write(self, ticks: int, pixels: np.ndarray) -> None:
     """Encodes one frame, uint8 RGB [H, W, 3]. Raises SinkFailed where its size is another than the first one's, or the disk is full."""
-    with _told(f"sink {self._path}"):
+    with told(SinkFailed, f"sink {self._path}"):
       if self._shape is None:
         self._start(pixels.shape)
       if pixels.shape != self._shape:
@@ -76,7 +69,7 @@ class VideoSink:
 
   def commit(self, frames: int) -> None:
     """Ends the file, counts what is in it, and gives it its name."""
-    with _told(f"sink {self._path}"):
+    with told(SinkFailed, f"sink {self._path}"):
       self._close()
       with av.open(str(self._part)) as written:
         found = written.streams.video[0].frames
@@ -128,13 +121,13 @@ class FolderSink:
 
   def open(self, stream: Stream) -> None:
     self._time_base = stream.time_base
-    with _told(f"sink {self._path}"):
+    with told(SinkFailed, f"sink {self._path}"):
       shutil.rmtree(self._part, ignore_errors=True)
       self._part.mkdir()
 
   def write(self, ticks: int, pixels: np.ndarray) -> None:
     name = f"{len(self._rows):08d}.png"
-    with _told(f"sink {self._path}"):
+    with told(SinkFailed, f"sink {self._path}"):
       av.VideoFrame.from_ndarray(pixels, format="rgb24").save(str(self._part / name))
     self._rows.append((name, format(float(Fraction(ticks) * self._time_base), ".9g")))
 
@@ -143,7 +136,7 @@ class FolderSink:
       csv.writer(file).writerows([("frame", "seconds"), *self._rows])
 
   def commit(self, frames: int) -> None:
-    with _told(f"sink {self._path}"):
+    with told(SinkFailed, f"sink {self._path}"):
       found = sum(1 for p in self._part.iterdir() if p.suffix == ".png")
       if found != frames:
         raise SinkFailed(f"sink {self._path}: the folder holds {found} of {frames} frames")
@@ -155,7 +148,7 @@ class FolderSink:
   def abandon(self, keep: bool) -> pathlib.Path | None:
     if keep and self._rows:
       kept = self._path.with_name(self._path.name + KEPT)
-      with _told(f"sink {self._path}"):
+      with told(SinkFailed, f"sink {self._path}"):
         self._write_times()
         shutil.rmtree(kept, ignore_errors=True)
         os.replace(self._part, kept)

@@ -1,6 +1,5 @@
 """Files as sources: a video, a folder of images. Every frame comes, whole, or the run stops."""
 
-import contextlib
 import pathlib
 import re
 from fractions import Fraction
@@ -11,26 +10,13 @@ import numpy as np
 
 from mppar_tf import display_matrix
 from mppar_tf.on_camera.errors import SourceFailed
+from mppar_tf.on_camera.ffmpeg_errors import told
 from mppar_tf.on_camera.frames import Frame, Stream
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 # Containers that store no presentation times: FFmpeg guesses them from decoding order, which is wrong where there are B-frames.
 WITHOUT_TIMES = ("avi",)
 MISSING_FRAMES = 3  # a container's declared length may be off by rounding, not by more frames than these
-
-
-@contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
-  """FFmpeg's errors as SourceFailed with the kind of error alone."""
-  try:
-    yield
-  except (av.FFmpegError, OSError, ValueError) as error:
-    raise SourceFailed(f"{what}: {kind_of(error)}") from None
-
-
-def kind_of(error: Exception) -> str:
-  """What went wrong in FFmpeg's words, which never hold an address."""
-  return "no answer in time" if isinstance(error, av.ExitError) else getattr(error, "strerror", None) or type(error).__name__
 
 
 def upright(frame: av.VideoFrame, what: str = "source") -> np.ndarray:
@@ -65,7 +51,7 @@ class VideoFile:
     self._container: Any = None
 
   def open(self) -> Stream:
-    with told(f"source {self.name}"):
+    with told(SourceFailed, f"source {self.name}"):
       # A title in the encoding of some old system is dropped anyway.
       self._container = av.open(self._address, metadata_errors="ignore", options=self._options, timeout=self._timeout_seconds)
     if not self._container.streams.video:
@@ -88,7 +74,7 @@ class VideoFile:
     clock, size, index = Clock(self._container.format.name, self._known), None, 0
     decoded = self._container.decode(self._stream)
     while True:
-      with told(f"source {self.name}: frame {index} cannot be decoded"):
+      with told(SourceFailed, f"source {self.name}: frame {index} cannot be decoded"):
         frame = next(decoded, None)
       if frame is None:
         break
@@ -174,7 +160,7 @@ class ImageFolder:
   def frames(self) -> Iterator[Frame]:
     """One frame per image. Raises SourceFailed at one that cannot be decoded."""
     for index, name in enumerate(self._names):
-      with told(f"source {name}: cannot be decoded"):
+      with told(SourceFailed, f"source {name}: cannot be decoded"):
         with av.open(str(name), metadata_errors="ignore") as container:
           picture = next(container.decode(video=0), None)
       if picture is None or picture.is_corrupt:

@@ -9,9 +9,10 @@ from typing import Any, Iterator, Mapping
 import av
 
 from mppar_tf.on_camera.errors import SourceFailed
+from mppar_tf.on_camera.ffmpeg_errors import kind_of, told
 from mppar_tf.on_camera.frames import Frame, Stream
 from mppar_tf.on_camera.links import Patience
-from mppar_tf.on_camera.source_files import kind_of, rate_of, told, upright
+from mppar_tf.on_camera.source_files import rate_of, upright
 
 JUMP_SECONDS = 5.0          # times that jump by more than this against the wall clock are those of another recording
 NO_FRAME_SECONDS = 15.0     # packets without a whole frame for so long: the connection is of no use; key frames come more often
@@ -44,7 +45,7 @@ class LiveSource:
 
   def open(self) -> Stream:
     """The first connection. Raises SourceFailed where it cannot be made: it is not tried again, the address may be wrong."""
-    with told(f"source {self.name}"):
+    with told(SourceFailed, f"source {self.name}"):
       self._connect()
     if self._refuse_files and (self._container.duration or 0) > 0:
       seconds = self._container.duration / av.time_base
@@ -74,7 +75,7 @@ class LiveSource:
     while not self._patience.stop.is_set():
       try:
         for frame, captured in self._received():
-          with told(f"source {self.name}: frame {index} cannot be converted"):
+          with told(SourceFailed, f"source {self.name}: frame {index} cannot be converted"):
             pixels = upright(frame)
           if size not in (None, pixels.shape):
             raise SourceFailed(f"source {self.name}: frame {index} has the shape {pixels.shape}, those before {size}")
