@@ -59,7 +59,7 @@ def paired_difference(ours: Mapping[int, float], reference: Mapping[int, float])
 def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = (), *, columns: Sequence[str] = (),
           seeds: Mapping[str, int] | None = None, beside: Mapping[str, Mapping[str, str]] | None = None,
           reference: str = REFERENCE) -> str:
-  """Markdown: one row a method, chance in the last row; then differences to `reference` where it is there.
+  """Markdown: one row a method, chance in the last row; then differences to `reference` where two seeds of it are there.
 
   Args:
     results: contents of results.json files of one benchmark and protocol; what each calls its method is its row.
@@ -81,13 +81,16 @@ def table(results: Sequence[Mapping[str, Any]], order: Sequence[str] = (), *, co
   chance = results[0]["chance"] if results else {}
   told = [f"{chance[c]:.3f}" if c in chance else MISSING for c in columns]
   lines.append(_line(["chance", *told, "", *("" for _ in beside)]))
-  if reference in methods and len(methods) > 1:
-    lines += ["", f"Difference to {reference}, paired by seed, mean [95 % confidence interval]:", "",
-              _line(["method", *(HEADS[c] for c in columns)]), "|---" * (len(columns) + 1) + "|"]
-    for name in names:
-      if name != reference:
-        gaps = [paired_difference(_by_seed(methods, name, c), _by_seed(methods, reference, c)) for c in columns]
-        lines.append(_line([name, *gaps]))
+  others = [name for name in names if name != reference]
+  if reference not in methods or not others:
+    return "\n".join(lines)
+  if not any(len(set(methods.get(name, {})) & set(methods[reference])) > 1 for name in others):
+    return "\n".join([*lines, "", f"One seed of {reference} beside others: no difference has a confidence interval."])
+  lines += ["", f"Difference to {reference}, paired by seed, mean [95 % confidence interval]:", "",
+            _line(["method", *(HEADS[c] for c in columns)]), "|---" * (len(columns) + 1) + "|"]
+  for name in others:
+    gaps = [paired_difference(_by_seed(methods, name, c), _by_seed(methods, reference, c)) for c in columns]
+    lines.append(_line([name, *gaps]))
   return "\n".join(lines)
 
 

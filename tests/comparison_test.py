@@ -54,5 +54,12 @@ def test_a_row_with_fewer_results_than_promised_says_so_and_has_no_mean_over_few
   assert found[-2:] == [["spact", "-", "-"], ["mppar", "n/a (one seed)", "n/a (one seed)"]]
 
 
+def test_of_one_seed_each_no_difference_is_shown():
+  results = [result("mppar", 0, 0.8, 0.6), result("basic_equal_data", 0, 0.8, 0.5), result("basic_equal_data", 1, 0.8, 0.5)]
+  told = "One seed of basic_equal_data beside others: no difference has a confidence interval."
+  assert comparison.table(results[:2]).endswith(told) and comparison.table(results[:2], seeds={"mppar": 1, "spact": 1}).endswith(told)
+  assert comparison.table(results[:1]).endswith("|") and comparison.table(results[1:]).count("Difference to") == 1
+
+
 def test_no_method_bears_the_name_of_the_level_on_raw_frames():
   assert comparison.RAW not in methods.METHODS

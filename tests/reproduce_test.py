@@ -145,7 +145,7 @@ def test_a_file_of_the_export_is_judged_beside_the_network_of_one_training(straw
   stored = [json.loads(path.read_text()) for path in (tmp_path / "results" / "cells" / "twin").glob("*.json")]
   assert sorted(one.get("judged_file", {}).get("variant", "") for one in stored) == ["", "float32", "int8"]
   page = (tmp_path / "RESULTS.md").read_text()
-  assert "Difference to mppar, paired by seed" in page and "| mppar, int8 | 0.800 |" in page
+  assert "One seed of mppar beside others" in page and "| mppar, int8 | 0.800 |" in page
   # Figures of the network are not taken for those of a file, nor the other way round.
   shutil.rmtree(tmp_path / "results" / "cells")
   cells = {cell.variant: cell for cell in reproduce_plan.of_table("files", "twin", (0,), None, tmp_path, tmp_path / "results").cells}
