@@ -125,6 +125,7 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
   print(f"{run_options.method} on {run_options.benchmark}, {report.protocols(judged, run_options.protocol)}, seed {run_options.seed}: "
         f"checkpoint of step {step}{' as ' + judged_file['file'] if judged_file else ''}, {chosen.judged_split} split, "
         f"attackers {', '.join(built.test_attackers)}")
+  given_now = flagfiles.lines(chosen, run_options, clip_options, model_options, train_options)
   try:
     results = report.read(results_file) if results_file.exists() else None
     if results is None or results.get("key") != key:
@@ -141,9 +142,12 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
           promised={"judged_videos": built.clips[chosen.judged_split].total,
                     "judged_private_records": built.private[chosen.judged_split].total},
           anonymizer_sha256=evaluate_exported.network_digest(method), **({"judged_file": judged_file} if judged_file else {}),
-          flags=flagfiles.lines(chosen, run_options, clip_options, model_options, train_options))
+          flags=given_now)
       report.write(results_file, results)
       shutil.rmtree(work.parent, ignore_errors=True)
+    elif results["flags"] != given_now:  # the same weights under the same budget, asked for in other words: best for last, say
+      results |= {"flags": given_now, "checkpoint": chosen.checkpoint, "checkpoint_step": step}
+      report.write(results_file, results)
     report.write_table(run_dir / f"results{suffix}.md", results)
     report.trade_off(run_dir / f"trade_off{suffix}.png", [results, *others])
     if chosen.sheet_frames:

@@ -191,10 +191,9 @@ class TrainOptions(SeedOptions):
                                    low=0.0, high=1.0)
   attacker_threshold: float = option(0.95, "T2: an attacker is updated while its training accuracy is below (grl, entropy, k_beam: at "
                                            "most this).", low=0.0, high=1.0)
-  min_recognizer_steps: int = option(0, "f^A steps per anonymizer update (k_beam: per --beam_steps of them), at least.", low=0)
+  min_recognizer_steps: int = option(0, "f^A steps per anonymizer update, at least (k_beam: --beam_steps times as many, in a row).", low=0)
   max_recognizer_steps: int = option(10, "The same, at most (Algorithm 1's and VITA's loops are unbounded and can hang).", low=0)
-  max_attacker_rounds: int = option(10, "Rounds over the attackers below T2 per anonymizer update (k_beam: per --beam_steps of them), at "
-                                        "most.", low=0)
+  max_attacker_rounds: int = option(10, "Rounds over the attackers below T2 per anonymizer update, at most.", low=0)
   gate_smoothing: float = option(0.9, "Weight of the past in the accuracies that the gate compares.", low=0.0, high=0.999)
   action_batch: int = option(8, "Clips of one loss in an anonymizer update (global, over all replicas).", low=1)
   privacy_batch: int = option(32, "Images (or clips, where clips carry the labels) of one loss in an anonymizer update (global).", low=1)
@@ -330,6 +329,10 @@ class CameraOptions(SourceOptions, OverwriteOptions):
     for flag in ("model", "source", "sink"):
       if not getattr(self, flag):
         raise OptionError(f"--{flag} is required; --help tells what it may be")
+    # An empty one is no pin: a script whose variable is not set must not switch it off.
+    pin = self.manifest_sha256
+    if pin is not None and (len(pin) != 64 or not set(pin) <= set("0123456789abcdefABCDEF")):
+      raise OptionError(f"--manifest_sha256={pin[:80]!r} is no SHA-256: 64 hexadecimal digits")
     for flag in ("source_options", "sink_options"):
       for number, pair in enumerate(getattr(self, flag)):
         if not pair.partition("=")[0] or "=" not in pair:  # told without the text, which may be part of a password

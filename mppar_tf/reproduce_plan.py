@@ -23,6 +23,7 @@ MACHINE = ("run_dir", "data_dir", "init_from", "threads", "deterministic", "virt
 # What is trained does not hang on which attributes the test asks for: a table of C judges the trainings of A its own way, D those of B.
 TRAINED_UNDER = {"c": "a", "d": "b"}
 JUDGING = evaluate.PROGRAM_OPTIONS[:1]  # how it is judged; all else belongs to the run
+FILE = "recognizer_weights"  # a file of this machine whose content decides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,10 +148,11 @@ def plan(rows: Iterable[Wanted], evaluation: str | None, seeds: Sequence[int], n
 def as_trained(given: Sequence[str], chosen: tuple[Any, ...], judging: Sequence[str]) -> tuple[Any, ...]:
   """(flags of training, what they come to, flags of evaluation) of a cell, trained under the protocol that others train the same under."""
   from mppar_tf import methods
-  from mppar_tf.protocols.benchmarks import BENCHMARKS
+  from mppar_tf.protocols import benchmarks
   run = chosen[0]
   under = TRAINED_UNDER.get(run.protocol)
-  if not under or not BENCHMARKS[run.benchmark].novel:  # without novel attributes the other protocol refuses to start
+  # Without novel attributes the other protocol refuses to start.
+  if not under or not benchmarks.chosen(run.benchmark, known=run.known_attributes, novel=run.novel_attributes).novel:
     return tuple(given), chosen, tuple(judging)
   given = (*given, f"--protocol={under}", f"--shift={chosen[3].shift if run.method in methods.SHIFTING else 'protocol'}")
   return given, parsed(given, train.PROGRAM_OPTIONS, run.method), (*judging, f"--protocol={run.protocol}")
@@ -233,34 +235,60 @@ def read(cell: Cell) -> dict[str, Any] | None:
     return None
   try:
     results = json.loads(cell.result.read_text(encoding="utf-8"))
-    then = flags_then(results)
-  except (ValueError, LookupError) as error:
+    changed = differences(cell, results)
+  except (ValueError, LookupError, TypeError, AttributeError) as error:
     raise OptionError(f"{cell.result} is no results file: {error}") from error
-  changed = [f"{then[name_of(line)]} then, {line} now" for line in cell.settings if then.get(name_of(line), line) != line]
   if changed:
-    raise OptionError(f"{cell.result} was made with other flags ({'; '.join(changed)}): move it away, or give another --results_dir")
+    raise OptionError(f"{cell.result} was made with other flags ({shortened(changed)}): move it away, or give another --results_dir")
   return results
 
 
-def flags_then(results: dict[str, Any]) -> dict[str, str]:
-  """The flags that a result was made with, by name; its protocol is the one that it was judged under. Raises LookupError."""
-  return {name_of(line): line for line in results["flags"]} | {"protocol": f"--protocol={results['protocol']}"}
+def differences(cell: Cell, results: Mapping[str, Any]) -> list[str]:
+  """Flags that decide a result and are others than the cell's, as lines; none: the result is the cell's.
+
+  A flag that a result does not know, for it is older than the flag, had its default. A result's protocol is the one that it was judged
+  under. Of weights that f^A began with the content counts, not the path. Raises LookupError: it is no result.
+  """
+  from mppar_tf import methods
+  classes = (*train.PROGRAM_OPTIONS, *JUDGING)
+  then = {name_of(line): line for line in flagfiles.lines(*(cls() for cls in classes))} | {name_of(line): line for line in results["flags"]}
+  then["protocol"] = f"--protocol={results['protocol']}"
+  now = {name_of(line): line for line in cell.settings}
+  names = {field.name for cls in classes for field in dataclasses.fields(cls)} - {*MACHINE, FILE}
+  if cell.method not in methods.SHIFTING:
+    names.discard("shift")  # trained under another protocol, it says that one's
+  absent = lambda name: f"no --{name}"
+  changed = [f"{then.get(name, absent(name))} then, {now.get(name, absent(name))} now" for name in sorted(names)
+             if then.get(name) != now.get(name)]
+  begun = (results.get("initial_weights") or {}).get("recognizer", {}).get("sha256")
+  if begun != _content(now.get(FILE)):
+    changed.append(f"--{FILE} of SHA-256 {begun} then, {now.get(FILE, absent(FILE))} now")
+  return changed
+
+
+def shortened(changed: Sequence[str], most: int = 6) -> str:
+  more = f"; and {len(changed) - most} more" if len(changed) > most else ""
+  return "; ".join(changed[:most]) + more
+
+
+def _content(line: str | None) -> str | None:
+  """SHA-256 of what --recognizer_weights names; None without it, or where it is gone."""
+  if line is None:
+    return None
+  from mppar_tf import initial_weights  # late, as it loads Keras
+  with contextlib.suppress(initial_weights.WeightsError):
+    return initial_weights.digest(line.partition("=")[2])
+  return None
 
 
 def adopt(cells: Sequence[Cell], folder: pathlib.Path) -> list[Cell]:
-  """Takes over finished results of another folder, a study's say, that were made with a cell's very flags; returns those cells.
-
-  A flag that a result does not know, for it is older than the flag, must have its default.
-  """
-  usual = {name_of(line): line for line in flagfiles.lines(*(cls() for cls in (*train.PROGRAM_OPTIONS, *JUDGING)))}
+  """Takes over finished results of another folder, a study's say, that were made with a cell's very flags; returns those cells."""
   taken = []
   for path in sorted(folder.glob("*.json")):
-    with contextlib.suppress(ValueError, LookupError, TypeError):  # no results file
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no results file
       results = json.loads(path.read_text(encoding="utf-8"))
-      then = usual | flags_then(results)
       for cell in cells:
-        alike = bool(cell.variant) == ("judged_file" in results) and all(then[name_of(line)] == line for line in cell.settings)
-        if alike and not cell.done:
+        if not cell.done and bool(cell.variant) == ("judged_file" in results) and not differences(cell, results):
           whole_files.write_json(cell.result, results | {"cell": cell.name})
           taken.append(cell)
   return taken

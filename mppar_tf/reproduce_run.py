@@ -173,7 +173,7 @@ def publish(cell: Cell) -> None:
   """Puts a judged cell's results, with the losses of its training, where the comparison keeps them, whole or not at all.
 
   Raises:
-    ValueError: the evaluation left no such file.
+    ValueError: the evaluation left no such file, or one that was made with other flags.
   """
   split, protocol = (evaluate.value_of([*cell.settings], name) for name in ("judged_split", "protocol"))
   found = evaluate.results_path(str(cell.run_dir), split, protocol, cell.variant)
@@ -181,6 +181,8 @@ def publish(cell: Cell) -> None:
     raise ValueError(f"its evaluation judges under another name than {found.name}: another protocol than the run's own")
   results = json.loads(found.read_text(encoding="utf-8"))
   results["flags"] = [flag for flag in results["flags"] if not flag.startswith(MACHINE)]
+  if changed := reproduce_plan.differences(cell, results):
+    raise ValueError(f"{found} was made with other flags: {reproduce_plan.shortened(changed)}")
   kept = results | {"cell": cell.name, "cell_seconds": _spent(cell), **curves.read(cell.run_dir)}
   whole_files.write_json(cell.result, kept)
 

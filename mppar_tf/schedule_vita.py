@@ -6,7 +6,8 @@
                 `ascents` steps; while an attacker's training accuracy <= T2: that attacker.
   Restarting    every `restart_every` updates of f^D, between two cycles: new attackers, `retraining_rounds` steps of each, nothing else.
 
-VITA's own loops have no bound; these have those of Algorithm 1's gate (`mppar_tf/schedule.py`), for the same reason.
+VITA's own loops have no bound; these have those of Algorithm 1's gate (`mppar_tf/schedule.py`), for the same reason. Nor has VITA a least
+number of steps of f^A: where a recipe has one, those above T1 are f^A's alone, or they would draw f^D back to the raw frame in every cycle.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ class Loops:
   action_role: str  # "recognizer", or "joint": f^A and f^D on L_T
   action_threshold: float  # T1, accuracy in [0, 1]
   attacker_threshold: float  # T2
-  min_recognizer_steps: int  # steps of the action loop in a cycle, at least (VITA: 0)
+  min_recognizer_steps: int  # steps of the action loop in a cycle, at least (VITA: 0); above T1 they are f^A's alone
   max_recognizer_steps: int  # and at most
   max_attacker_rounds: int  # rounds over the attackers that are at or below T2 in a cycle, at most
   ascents: int  # f^D steps in a row on the privacy term, at least 1
@@ -44,8 +45,10 @@ class Loops:
     if phase == "anonymizer":
       return phase, f"anonymizer_{own['entered']}"
     if phase == "action":
-      below = "minimum" if own["steps"] < self.min_recognizer_steps else "below_T1"
-      return ("validation", "validation") if own["stale"] else (self.action_role, f"{self.action_role}_{below}")
+      if own["stale"]:
+        return "validation", "validation"
+      below = state["action_accuracy"] <= self.action_threshold
+      return (self.action_role, f"{self.action_role}_below_T1") if below else ("recognizer", "recognizer_minimum")
     if phase == "attackers":
       return f"attacker/{own['pending'][0]}", "attacker_below_T2"
     if phase == "retraining":
@@ -58,7 +61,7 @@ class Loops:
       own["stale"] = False
     else:
       own["steps"] += 1
-      own["stale"] = role == self.action_role and own["steps"] < self.max_recognizer_steps
+      own["stale"] = role in (self.action_role, "recognizer") and own["steps"] < self.max_recognizer_steps
     if own["phase"] == "attackers":
       own["pending"].pop(0)
     elif role == "pick":

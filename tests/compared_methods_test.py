@@ -284,13 +284,16 @@ def test_spact_reads_no_private_label_and_no_attacker():
   assert set(method.models) == {"anonymizer", "recognizer", "budget"}
 
 
-def test_spact_alternates_one_step_each():
-  method = methods.METHODS["spact"](core.micro_networks(), core.settings(max_recognizer_steps=7, max_attacker_rounds=5))
+@pytest.mark.parametrize("least", [0, 1, 3])
+def test_spact_alternates_one_step_each_but_for_the_steps_that_every_f_a_has(least):
+  method = methods.METHODS["spact"](core.micro_networks(), core.settings(
+      min_recognizer_steps=least, max_recognizer_steps=7, max_attacker_rounds=5))
   decided = []
   while (decision := method.schedule.next()) is not None:
     decided.append(decision.role)
     method.schedule.record(decision, {"action_accuracy": 0.0, "privacy_accuracy": 1.0})
-  assert decided[6:] == ["recognizer", "attacker/budget", "anonymizer"] * core.settings().max_steps
+  assert decided[6:] == ["recognizer"] * max(1, least) + ["attacker/budget", "anonymizer"] + decided[6:-2 - max(1, least)]
+  assert decided[6:].count("anonymizer") == core.settings().max_steps
   assert set(method.schedule.reasons) >= {"recognizer_in_turn", "attacker_in_turn", "anonymizer_in_turn"}
 
 

@@ -77,7 +77,8 @@ def test_a_planted_result_is_a_finished_cell(straw, go, tmp_path, capsys):
   plan = reproduce_plan.of_table("one", "twin", range(2), None, tmp_path / "runs", tmp_path / "results")
   for cell in plan.cells:
     cell.result.parent.mkdir(parents=True, exist_ok=True)
-    cell.result.write_text(json.dumps(straw_programs.results(cell.method, cell.seed, action=0.5 + cell.seed / 10)))
+    results = straw_programs.results(cell.method, cell.seed, action=0.5 + cell.seed / 10)
+    cell.result.write_text(json.dumps(results | {"flags": cell.settings}))
   assert go() == 0 and started(straw) == []
   assert "| blurred | 0.550 ± 0.071 |" in capsys.readouterr().out
 
@@ -243,8 +244,9 @@ def test_a_dry_run_lists_cells_and_minutes_and_runs_nothing(straw, go, tmp_path,
   assert "no finished cell tells how long" in told and told.count("to do") == 6 and "mppar; mppar, again" in told
   assert not (tmp_path / "results").exists()
   assert go("--seeds=1") == 0
-  [path] = (tmp_path / "results" / "cells" / "twin").glob("a_mppar-*.json")
-  path.write_text(json.dumps(json.loads(path.read_text()) | {"cell_seconds": {"train": 500.0, "evaluate": 100.0}}))
+  for path in (tmp_path / "results" / "cells" / "twin").glob("*.json"):
+    seconds = {"train": 500.0, "evaluate": 100.0} if "a_mppar-" in path.name else {"train": 0.5, "evaluate": 0.5}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cell_seconds": seconds}))
   capsys.readouterr()
   assert go("--dry_run", "--jobs=1") == 0
   told = capsys.readouterr().out
@@ -294,10 +296,43 @@ def test_a_study_keeps_its_names_and_its_table(straw, tmp_path, capsys):
   assert (tmp_path / "runs" / "s" / "mppar_seed0" / "log.txt").exists()
   assert reproduce.main(command) == 0 and len(started(straw)) == 4
   stored = tmp_path / "results" / "s" / "basic_seed0.json"
-  stored.write_text(json.dumps(straw_programs.results("basic", 0) | {"flags": ["--method=basic", "--gamma=0.5"]}))
-  capsys.readouterr()
-  assert reproduce.main(command) == 2, "a result of another recipe was taken"
-  assert "--gamma=0.5 then, --gamma=36.0 now" in capsys.readouterr().err
+  kept = json.loads(stored.read_text())
+  for flags, told in OTHER_FLAGS:
+    stored.write_text(json.dumps(kept | flags(kept["flags"])))
+    capsys.readouterr()
+    assert reproduce.main(command) == 2, f"a result of another recipe was taken: {told}"
+    assert told in capsys.readouterr().err
+  stored.write_text(json.dumps(kept))
+  assert reproduce.main([*command, f"--config={changed(tmp_path, '--l1_weight=5')}"]) == 2
+  assert "--l1_weight=0.0 then, --l1_weight=5.0 now" in capsys.readouterr().err
+
+
+def changed(tmp_path, line):
+  config = tmp_path / "changed.flags"
+  config.write_text(f"--flagfile=protocol_a.flags\n{line}\n")
+  return config
+
+
+def without(flags, *names):
+  return [line for line in flags if reproduce_plan.name_of(line) not in names]
+
+
+OTHER_FLAGS = [  # what another result says of itself, and what is told of it
+    (lambda flags: {"flags": [*without(flags, "gamma"), "--gamma=0.5"]}, "--gamma=0.5 then, --gamma=36.0 now"),
+    # Of a result that is older than a flag, what was the default; this study's own value is another.
+    (lambda flags: {"flags": without(flags, "gamma")}, "--gamma=0.4 then, --gamma=36.0 now"),
+    (lambda flags: {"flags": [*flags, "--private_records=mine"]}, "--private_records=mine then, no --private_records now"),
+    (lambda flags: {"initial_weights": {"recognizer": {"path": "f_a.h5", "sha256": "12ab"}}}, "--recognizer_weights of SHA-256 12ab then"),
+]
+
+
+def test_an_evaluation_that_went_by_other_flags_is_a_failed_cell_and_stops_no_other(straw, go, tmp_path, monkeypatch, capsys):
+  (straw / "otherwise").write_text("basic")
+  assert go("--seeds=1") == reproduce.FAILED
+  told = capsys.readouterr()
+  assert "was made with other flags: --checkpoint=best then, --checkpoint=last now" in told.out and "1 of 3 cells failed" in told.err
+  assert len([one for one in started(straw) if one[0] == "evaluate"]) == 3
+  assert not [*(tmp_path / "results" / "cells" / "twin").glob("a_basic-*")]
 
 
 def test_the_committed_comparison_on_the_twin_is_found_whole(tmp_path, monkeypatch, capsys):

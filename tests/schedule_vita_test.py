@@ -14,7 +14,7 @@ ATTACKERS = ("p", "q")
 LETTERS = {"validation": "v", "recognizer": "A", "joint": "J", "attacker/p": "p", "attacker/q": "q", "anonymizer": "D", "pick": "?",
            "restart": "!"}
 REASONS = {"anonymizer_first", "anonymizer_thresholds_met", "anonymizer_bound_reached", "validation", "attacker_below_T2", "pick",
-           "restart", "attacker_after_restart", "recognizer_below_T1", "recognizer_minimum", "joint_below_T1", "joint_minimum"}
+           "restart", "attacker_after_restart", "recognizer_below_T1", "recognizer_minimum", "joint_below_T1"}
 
 
 def loops(order=GRL_AND_ENTROPY, **changes):
@@ -72,6 +72,14 @@ def test_the_action_loop_gets_its_minimum_above_its_threshold():
   assert [d.reason for d in decisions if d.role == "recognizer"] == ["recognizer_minimum"] * 2
 
 
+def test_above_its_threshold_the_minimum_moves_f_a_alone():
+  """Else a recipe's least steps of f^A would draw f^D back to the raw frame in every cycle, which VITA does below T1 alone."""
+  accuracies = scripted(validation=[0.5, 0.8], attacker_p=[1.0], attacker_q=[1.0])
+  decisions = play(schedule_of(action_role="joint", min_recognizer_steps=2), accuracies)
+  assert trace(decisions) == "D v J v A v p q D"
+  assert [d.reason for d in decisions[2:5:2]] == ["joint_below_T1", "recognizer_minimum"]
+
+
 def test_a_restart_stands_between_cycles_and_only_attackers_move():
   schedule = schedule_of(restart_every=2, updates=5, max_recognizer_steps=0, max_attacker_rounds=1)
   assert trace(play(schedule, scripted())) == "D v p q D v p q ! p q p q D v p q D v p q ! p q p q D"
@@ -127,7 +135,9 @@ def test_bounds_hold_and_the_order_is_kept(seed):
       since += 1
       assert row <= game.ascents
       assert game.order != K_BEAM or row > 1 or before.role == "pick"
-      assert turn[game.action_role] <= game.max_recognizer_steps and turn["attacker_below_T2"] <= 2 * game.max_attacker_rounds
+      moved = turn["recognizer"] + turn["joint"]
+      assert moved <= game.max_recognizer_steps and turn["attacker_below_T2"] <= 2 * game.max_attacker_rounds
+      assert moved >= game.min_recognizer_steps or decision.reason == "anonymizer_first" or row > 1
       turn.clear()
     elif role == "restart":
       assert 0 < game.restart_every <= since

@@ -1,10 +1,12 @@
 """Programs of straw for train, export and evaluate: real processes that leave behind what a comparison looks for, within milliseconds.
 
 `python straw_programs.py train|export|evaluate --flag=value ...`. STRAW in the environment names a folder: a file there called `fail` lists
-methods whose training fails, `elsewhere` makes evaluations go by another name, `long` makes trainings last until they are told to stop
-(`stubborn`: though they are told), and `started` gets a line for each program.
+methods whose training fails, `elsewhere` makes evaluations go by another name, `otherwise` lists methods whose evaluation says that it took
+the best checkpoint, `long` makes trainings last until they are told to stop (`stubborn`: though they are told), and `started` gets a line
+for each program.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -20,8 +22,20 @@ def results(method: str, seed: int, action: float = 0.8, leak: float = 0.6) -> d
   return {"method": method, "protocol": "a", "benchmark": "twin", "seed": seed, "action_top1": action, "privacy_cmap_known": leak,
           "privacy_cmap_novel": leak + 0.1, "raw": raw,
           "chance": {"action_top1": 0.1, "privacy_cmap_known": 0.4, "privacy_cmap_novel": 0.41},
-          "privacy": {"attackers": {}}, "flags": [f"--method={method}", f"--seed={seed}", "--max_steps=300", "--data_dir=somewhere"],
+          "privacy": {"attackers": {}}, "flags": [f"--method={method}", f"--seed={seed}", "--max_steps=300"],
           "judged_videos": 10, "budget": {"clips_per_video": 2}, "wall_seconds": {"actions": 3.0}, "code_commit": "0123456789"}
+
+
+def recorded(training: list[str], judging: list[str]) -> list[str]:
+  """The flags that an evaluation writes down: every one with its value."""
+  from mppar_tf import evaluate, reproduce_plan, train  # late: most programs of straw need none of it
+  own = {field.name for cls in reproduce_plan.JUDGING for field in dataclasses.fields(cls)}
+  named = lambda argument: reproduce_plan.name_of(argument).removeprefix("no")
+  elsewhere = lambda argument: named(argument) in ("run_dir", "data_dir", "threads", "judged_export")
+  chosen = reproduce_plan.parsed([one for one in training if not elsewhere(one)], train.PROGRAM_OPTIONS, "straw")
+  judging = [one for one in judging if named(one) in own and not elsewhere(one)]
+  judged = reproduce_plan.parsed(judging, evaluate.PROGRAM_OPTIONS[:1], "straw")
+  return [*reproduce_plan.deciding(chosen), *reproduce_plan.deciding(judged), f"--seed={chosen[0].seed}", "--data_dir=somewhere"]
 
 
 def main() -> int:
@@ -31,6 +45,7 @@ def main() -> int:
   told = (run_dir / "method.txt")
   if program == "train":
     told.write_text(f"{flags['method']} {flags['seed']}")
+    (run_dir / "given").write_text("\n".join(arguments))
   method, seed = told.read_text().split()
   with open(straw / "started", "a") as file:
     file.write(json.dumps([program, method, int(seed), flags, os.nice(0)]) + "\n")
@@ -44,7 +59,10 @@ def main() -> int:
     suffix += f"_{flags['judged_variant']}" if file else ""
     judged = flags.get("protocol", "a")
     other = "_protocol_c" if (straw / "elsewhere").exists() or judged != "a" else ""
-    (run_dir / f"results{other}{suffix}.json").write_text(json.dumps(results(method, int(seed)) | {"protocol": judged} | file))
+    otherwise = (straw / "otherwise").exists() and method in (straw / "otherwise").read_text().split()
+    arguments += ["--checkpoint=best"] * otherwise
+    told = {"protocol": judged, "flags": recorded((run_dir / "given").read_text().splitlines(), arguments)}
+    (run_dir / f"results{other}{suffix}.json").write_text(json.dumps(results(method, int(seed)) | told | file))
     return 0
   if (straw / "long").exists():
     def leave(*_):

@@ -10,7 +10,7 @@ import tiny_official
 
 from mppar_tf import flagfiles, methods, reproduce_plan, train
 from mppar_tf.protocols import PROTOCOLS
-from mppar_tf.protocols.benchmarks import BENCHMARKS
+from mppar_tf.protocols.benchmarks import chosen
 from mppar_tf.tables import TABLES, mppar, paper, recipes
 from mppar_tf.tables.contract import Row, Table
 
@@ -28,6 +28,14 @@ def options_of(cell):
 # ---- plans ----
 
 
+def test_a_benchmarks_own_novel_attributes_are_not_those_that_one_trains_against():
+  novel = chosen("ucf101_vispr").novel
+  assert chosen("ucf101_vispr", known=(novel[0], "a0_safe")).novel == novel[1:]
+  assert chosen("ucf101_vispr", known=novel).novel == () and chosen("ucf101_vispr").novel == novel
+  with pytest.raises(ValueError, match=f"attributes {novel[0]} are both known and novel"):
+    chosen("ucf101_vispr", known=novel, novel=novel[:1])
+
+
 @pytest.mark.parametrize("name, benchmark", PLANNED)
 def test_every_row_is_a_run_that_can_be_started(name, benchmark):
   """As far as options and records' names tell: methods, attackers, protocol and benchmark go together."""
@@ -41,7 +49,8 @@ def test_every_row_is_a_run_that_can_be_started(name, benchmark):
     if run.protocol != table.protocol:
       assert run.protocol == reproduce_plan.TRAINED_UNDER[table.protocol] and cell.evaluation[-1] == f"--protocol={table.protocol}"
     protocol = PROTOCOLS[run.protocol]
-    protocol.sees(BENCHMARKS[benchmark], benchmark)
+    protocol.sees(chosen(benchmark, clips=run.clips_records, private=run.private_records, known=run.known_attributes,
+                         novel=run.novel_attributes), benchmark)
     training = models.training_attackers or protocol.training_attackers
     protocol.check(training, models.test_attackers or protocol.test_attackers)
     assert settings.ensemble <= len(training)

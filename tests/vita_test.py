@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from played_schedules import play
+
 from mppar_tf import experiment, feeding, learning_rates, methods, metagrad, objectives, validation
 from mppar_tf.methods import steps
 from mppar_tf.types import Batch, Private
@@ -199,6 +201,22 @@ def test_an_ensemble_is_the_first_training_attackers(name, changes, played_by):
 def test_f_d_learns_actions_at_the_rate_of_f_a():
   _, method = build("entropy", recognizer_lr=3e-4)
   assert learning_rates.values(method.optimizers)["joint"] == pytest.approx(3e-4)
+
+
+@pytest.mark.parametrize("name, ascents", [("grl", 1), ("entropy", 1), ("k_beam", 3)])
+def test_competitors_have_as_many_steps_for_an_update_of_f_d_under_every_method(name, ascents):
+  """K-Beam's updates of f^D come in a row: bounds that were meant for one would leave its competitors a fraction of everybody's steps."""
+  changes = dict(beam_steps=3, max_steps=6, min_recognizer_steps=1, max_recognizer_steps=2, max_attacker_rounds=2, restart_every=0)
+  schedule = build(name, **changes)[1].schedule
+  names = [f"privacy_loss/{attacker}" for attacker in NAMES]
+  decisions = play(schedule, lambda _: {"action_accuracy": 0.0, "privacy_accuracy": 0.0} | dict.fromkeys(names, 1.0))
+  game = [d.role for d in decisions if d.stage == "game"]
+  cycles = 6 // ascents
+  assert game.count("anonymizer") == 6
+  of_action = game.count("recognizer") + game.count("joint")
+  playing = 1 if name == "grl" else len(NAMES)
+  assert of_action == 2 * ascents * (cycles if name == "k_beam" else cycles - 1)  # the run ends with f^D
+  assert sum(role.startswith("attacker/") for role in game) == 2 * ascents * (cycles - 1) * playing
 
 
 def test_a_restart_is_told_its_number():

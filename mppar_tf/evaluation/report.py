@@ -162,8 +162,9 @@ def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
   for panel, kind in zip(panels, kinds):
     for i, method in enumerate(methods):
       _cluster(panel, [(r[kind], r["action_top1"]) for r in runs if name_of(r) == method], f"C{i % 10}", "os^vDPX*"[i // 10 % 8], method)
-    _cluster(panel, [(r["raw"][kind], r["raw"]["action_top1"]) for r in runs], "black", "s", "raw frames")
-    chance = np.mean([(r["chance"][kind], r["chance"]["action_top1"]) for r in runs], axis=0) * 100  # [2]
+    once = {r["seed"]: r for r in runs}.values()  # the level on raw frames is a seed's, whatever the method
+    _cluster(panel, [(r["raw"][kind], r["raw"]["action_top1"]) for r in once], "black", "s", "raw frames")
+    chance = np.mean([(r["chance"][kind], r["chance"]["action_top1"]) for r in once], axis=0) * 100  # [2]
     panel.axvline(chance[0], color="grey", linestyle=":", linewidth=1.2, label=f"chance (action: {chance[1]:.1f})")
     lowest = min(panel.dataLim.y0, 100 * min(min(r["action_top1"], r["raw"]["action_top1"]) for r in runs))
     panel.margins(0.12)

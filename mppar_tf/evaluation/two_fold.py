@@ -1,7 +1,8 @@
 """The two-fold evaluation: what a cloud service still recognizes, and what the best of several fresh attackers still reads.
 
-f^D is frozen and seen as a function alone. Beside every figure stand the same networks' figures on raw frames, with equal budgets, and
-chance; no anonymizer can be judged without them. The raw level depends on no method, so a table of methods computes it once per seed.
+f^D is frozen and seen as a function alone. Beside every figure stand the same networks' figures on raw frames, attackers with equal
+budgets, f^A with the least that a method's f^A has, and chance; no anonymizer can be judged without them. The raw level depends on no
+method, so a table of methods computes it once per seed.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ class Budget:
   attack_evaluate_every: int
   polish_steps: int
   polish_learning_rate: float
-  raw_action_steps: int  # of a fresh recognizer on raw clips: what the method's recognizer had in all, polish included
+  raw_action_steps: int  # of a fresh recognizer on raw clips: what every recognizer of the game has at least, polish included
   raw_action_learning_rate: float
   clips_per_video: int
   save_every: int  # steps between two saves of a recognizer in training

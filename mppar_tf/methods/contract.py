@@ -52,3 +52,11 @@ class Method:
   anonymize: Callable[[tf.Tensor], tf.Tensor]  # what a camera runs: [B, T, H, W, 3] in [0, 1] -> same
   exportable: str | None  # None, or the reason why it cannot become a TFLite file
   opponents: tuple[str, ...] = ()  # the training attackers that the game plays; (): all
+  learned: bool = True  # whether anything of f^D is
+  private_labels: bool = True  # whether training reads them, be it only to train competitors of f^D
+
+  @property
+  def met(self) -> tuple[str, ...]:
+    """The training attackers that f^D is trained against, by name."""
+    trained = (role.removeprefix("attacker/") for role in self.models if role.startswith("attacker/"))
+    return self.opponents or tuple(trained)

@@ -62,4 +62,4 @@ def assemble(networks: Networks, settings: Any, model: keras.Model | None, expor
             "validation": steps.validation(transform, networks.recognizer)}
   models = ({} if model is None else {"anonymizer": model}) | {"recognizer": networks.recognizer}
   return Method(models, {"recognizer": optimizer}, update, Schedule([Stage("recognizer", ("recognizer",), rounds)]), None, transform,
-                exportable)
+                exportable, learned=False, private_labels=False)

@@ -5,6 +5,7 @@ No privacy label is read, not even to choose a checkpoint.
 A budget network f^B maps frames to embeddings and minimises NT-Xent (temperature 0.1): the two views of a sample shall be alike, those of
 different samples not. What tells samples apart is what f^D is to remove: f^D minimises L_action - weight * NT-Xent. After stages 1 and 2
 (f^D reproduces, f^D and f^A learn actions) f^B learns on f^D's output, then the three alternate: f^A and f^B one step each, f^D one step.
+f^A has as many as every other method's has at least, where a recipe asks for more (`--min_recognizer_steps`).
 
 Decided here: the paper takes two frames of one video, the released code two views of one image. Records with several frames give two
 different frames drawn at random, still images the same one twice; each is then viewed through a random resized crop, a mirroring and a
@@ -49,11 +50,12 @@ def build(networks: Networks, settings: Any) -> Method:
   method = game.assemble(dataclasses.replace(networks, attackers={}), settings, plan,
                          lambda f_d_optimizer: _anonymizer(f_d, networks.recognizer, f_b, f_d_optimizer, settings))
   update = {role: one for role, one in method.update.items() if role != "validation"}  # the game does not ask for it
-  turns = Turns(("recognizer", f"attacker/{BUDGET}", "anonymizer"), settings.gate_smoothing, settings.max_steps)
+  recognizer = ("recognizer",) * max(1, settings.min_recognizer_steps)
+  turns = Turns((*recognizer, f"attacker/{BUDGET}", "anonymizer"), settings.gate_smoothing, settings.max_steps)
   return dataclasses.replace(
       method, models=method.models | {BUDGET: f_b}, optimizers=method.optimizers | {BUDGET: optimizer},
       update=update | {f"attacker/{BUDGET}": _budget(method.anonymize, f_b, optimizer, settings)},
-      schedule=Schedule(game.stages(settings, (BUDGET,)), (BUDGET,), turns))
+      schedule=Schedule(game.stages(settings, (BUDGET,)), (BUDGET,), turns), private_labels=False)
 
 
 def _anonymizer(f_d: keras.Model, f_a: keras.Model, f_b: keras.Model, optimizer: keras.optimizers.Optimizer, settings: Any):

@@ -28,8 +28,9 @@ def assemble(networks: Networks, settings: Any, opponents: Sequence[str],
     opponents: names of the attackers that play, the first of `networks.attackers`.
     anonymizer_update: given f^D's optimizer, one replica's update on an Episode.
     order: of a cycle's loops.
-    joint: f^D moves with f^A on actions, at f^A's rate.
-    ascents: updates of f^D in a row.
+    joint: f^D moves with f^A on actions while f^A is at or below T1, at f^A's rate.
+    ascents: updates of f^D in a row. Bounds of a cycle are so many times the settings', which are meant for one update of f^D: else its
+      competitors would have a fraction of the steps that every other method's have.
   """
   base = game.assemble(networks, settings, single, anonymizer_update)
   update, optimizers = dict(base.update), dict(base.optimizers)
@@ -38,13 +39,12 @@ def assemble(networks: Networks, settings: Any, opponents: Sequence[str],
         learning_rates.shaped(settings.recognizer_lr, 0, "constant"), networks.anonymizer.trainable_variables)
     update["joint"] = steps.action(networks.anonymizer, networks.recognizer, optimizers["joint"], optimizers["recognizer"],
                                    settings.clip_norm)
-    del update["recognizer"]
   if settings.restart_every:
     update["restart"] = restart({name: networks.attackers[name] for name in opponents},
                                 [optimizers[f"attacker/{name}"] for name in opponents], settings.seed)
   loops = Loops(order, tuple(opponents), "joint" if joint else "recognizer", settings.action_threshold, settings.attacker_threshold,
-                settings.min_recognizer_steps, settings.max_recognizer_steps, settings.max_attacker_rounds, ascents,
-                settings.restart_every, settings.attacker_init_steps, settings.gate_smoothing, settings.max_steps)
+                ascents * settings.min_recognizer_steps, ascents * settings.max_recognizer_steps, ascents * settings.max_attacker_rounds,
+                ascents, settings.restart_every, settings.attacker_init_steps, settings.gate_smoothing, settings.max_steps)
   schedule = Schedule(game.stages(settings, networks.attackers), tuple(networks.attackers), loops)
   return dataclasses.replace(base, update=update, optimizers=optimizers, schedule=schedule, opponents=tuple(opponents))
 

@@ -101,12 +101,15 @@ BENCHMARKS = {
 
 def chosen(name: str, *, clips: str | None = None, private: str | None = None, known: tuple[str, ...] = (),
            novel: tuple[str, ...] = ()) -> Benchmark:
-  """The benchmark `name` with what a user puts in its place.
+  """The benchmark `name` with what a user puts in its place. Of its own novel attributes those go that the user trains against.
 
   Raises:
     ValueError: something is still missing, or an attribute stands on both sides.
   """
   found = BENCHMARKS[name]
+  if known and not novel:
+    novel = tuple(attribute for attribute in found.novel if attribute not in known)
+    found = dataclasses.replace(found, novel=())
   found = dataclasses.replace(found, clips=clips or found.clips, private=private or found.private, known=known or found.known,
                               novel=novel or found.novel, test="" if clips or private else found.test)
   for flag, value in (("clips_records", found.clips), ("private_records", found.private), ("known_attributes", found.known)):
