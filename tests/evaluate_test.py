@@ -63,6 +63,11 @@ def test_a_run_is_judged_and_its_report_written(run_dir, monkeypatch, capsys):
   assert _judge(run_dir, f"--compare={other}") == 0
   assert (run_dir / "trade_off.png").read_bytes() != before
 
+  # The same weights in other words: a method without a best checkpoint. The file says how it was asked for the last time.
+  assert _judge(run_dir, "--checkpoint=last") == 0
+  again = report.read(run_dir / "results.json")
+  assert again["checkpoint"] == "last" and "--checkpoint=last" in again["flags"] and again["action_top1"] == results["action_top1"]
+
 
 def test_another_budget_or_other_weights_are_another_evaluation(run_dir, monkeypatch):
   keys = []

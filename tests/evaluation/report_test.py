@@ -108,6 +108,16 @@ def test_the_trade_off_plot_shows_all_points(tmp_path):
   assert _ink(tmp_path / "identity.png")[1] > 0.005
 
 
+def test_the_level_on_raw_frames_is_a_seeds_and_not_a_methods(tmp_path, monkeypatch):
+  runs = [_results(method, seed) for method, seeds in (("basic", 2), ("mppar", 3), ("spact", 3)) for seed in range(seeds)]
+  for run in runs:
+    run["raw"] = run["raw"] | {"action_top1": 0.9 + run["seed"] / 100}
+  drawn = []
+  monkeypatch.setattr(report, "_cluster", lambda panel, points, color, marker, label: drawn.append((label, [y for _, y in points])))
+  report.trade_off(tmp_path / "plot.png", runs)
+  assert [points for label, points in drawn if label == "raw frames"] == [[0.9, 0.91, 0.92]] * (len(drawn) // 4)
+
+
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):
   for runs in ([], [_results(), _identity_results()], [_results(), _results() | {"benchmark": "other"}]):
     with pytest.raises(report.ReportError, match="do not share one plot"):
