@@ -18,7 +18,8 @@ anonymizer that gives NaN, a constant, or its input in disguise is refused. The 
 A quantized file is another anonymizer: mppar_tf.evaluate --judged_export judges it, --add_metrics brings its figures into the manifest.
 
 The run's own flags (RUN_DIR/flags.txt) are read first. --check needs neither the run nor, for the TFLite files, TensorFlow: it verifies
-hashes, runs every file on built-in pictures and looks at shapes, finite values, the distance from what Keras gave and from identity.
+hashes, runs every file on built-in pictures and looks at shapes, finite values, the distance from what Keras gave and from identity. A
+SavedModel, which may write files, is run from a copy of the bytes that were hashed, and not at all where a hash of it is wrong.
 
 Exit codes: 0 exported, or the export is whole; 2 bad input; 3 refused, or the checked export has problems (each told in one line).
 """
@@ -172,19 +173,21 @@ def facts_of(built, method, run_dir: pathlib.Path, step: int, chosen, run_flags)
   flags = {name: value for group in run_flags for name, value in dataclasses.asdict(group).items() if name not in private}
   sources = {split["train"].manifest.dataset: split["train"].manifest for split in (built.clips, built.private)}
   network = evaluate_exported.network_digest(method)
+  made = {"name": model_options.anonymizer, "size": model_options.anonymizer_size, "width": model_options.anonymizer_width}
   licences: dict[str, list[str]] = {}
   for name, found in sources.items():
     licences.setdefault(found.licence.rstrip(".") or "licence not stated", []).append(name)
   return {
       "protocol": run_options.protocol, "method": run_options.method, "benchmark": run_options.benchmark,
-      "anonymizer": {"name": model_options.anonymizer, "size": model_options.anonymizer_size, "width": model_options.anonymizer_width,
-                     "sha256": network},
+      "anonymizer": (made if method.learned else {"name": run_options.method}) | {"sha256": network},
+      "trained": {"anonymizer": method.learned, "private_labels": method.private_labels, "attackers": list(method.met)},
       "checkpoint": {"which": chosen.checkpoint, "step": step}, "flags": flags, "seeds": [run_options.seed],
       "metrics": export_metrics.of_checkpoint(run_dir, step, network), "git_commit": report.code_commit(),
       "known_attributes": list(built.benchmark.known), "novel_attributes": list(built.benchmark.novel),
       "training_data": [{"dataset": name, "licence": found.licence or "not stated", "source_sha256": found.source_sha256}
                         for name, found in sources.items()],
-      "statement": " ".join(f"Trained on {' and '.join(names)}: {licence}." for licence, names in licences.items())}
+      "statement": " ".join(f"{'Trained' if method.learned else 'Learned nothing, compared'} on {' and '.join(names)}: {licence}."
+                            for licence, names in licences.items())}
 
 
 def summary(folder: pathlib.Path, written: dict, step: int, metrics_told: str) -> str:

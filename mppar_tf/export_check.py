@@ -7,6 +7,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from mppar_tf import exporting_card
 from mppar_tf.on_camera import judge, manifest, reference
 from mppar_tf.on_camera.engine import Engine
 from mppar_tf.on_camera.errors import ModelRefused
@@ -48,9 +49,10 @@ def check(folder: pathlib.Path) -> int:
   if problems:
     return REFUSED
   lines += [f"{variant}: left out when it was exported: {reason}" for variant, reason in sorted(described.get("left_out", {}).items())]
-  judged = "anonymized" in (described.get("metrics") or {})
+  judged = exporting_card.judged(described) is not None
   print("\n".join([f"{folder}: whole; {described.get('method', 'unknown method')}, protocol {described.get('protocol', 'unknown')}, "
-                   f"input {described['input']['shape']}, {'judged' if judged else 'NOT JUDGED: nobody has measured what it hides'}",
+                   f"input {described['input']['shape']}, "
+                   f"{'judged' if judged else exporting_card.not_judged(described) + ': nobody has measured what it hides'}",
                    *lines, described.get("statement", "training data: not stated")]))
   return DONE
 

@@ -6,6 +6,7 @@ from typing import Any, Mapping
 from mppar_tf import exporting_card
 from mppar_tf.evaluation import report
 
+CROP = "--crop="
 HEADLINE = ("action_top1", "action_top1_before_polish", "privacy_cmap_known", "privacy_cmap_novel", "identity_accuracy")
 
 
@@ -13,18 +14,24 @@ def of_checkpoint(run_dir: pathlib.Path, step: int, sha256: str | None) -> dict[
   """The figures of the run's evaluation; None where it was not this checkpoint that was evaluated.
 
   `sha256`: of the anonymizer's weights, looked at where both sides tell it: a run that was trained anew has the same steps.
+  They say of which size they are, and `exporting_card.write` puts them where they belong.
   """
   results = _own(run_dir)
   return figures(results) if results and _another(results, step, sha256) is None else None
 
 
 def where_they_are(run_dir: pathlib.Path, described: Mapping[str, Any]) -> str:
-  """In the manifest, or why not: the figures of another checkpoint would be a false promise."""
+  """In the manifest, or why not: the figures of another checkpoint, or of another size, would be a false promise."""
   checkpoint, results = described.get("checkpoint") or {}, _own(run_dir)
   if results is None:
     return "none, mppar_tf.evaluate has not judged this run"
   another = _another(results, checkpoint.get("step"), (described.get("anonymizer") or {}).get("sha256"))
-  return f"left out, mppar_tf.evaluate judged {another} (--checkpoint={checkpoint.get('which')})" if another else "in the manifest"
+  if another:
+    return f"left out, mppar_tf.evaluate judged {another} (--checkpoint={checkpoint.get('which')})"
+  if other := exporting_card.elsewhere(described):
+    told = exporting_card.told_pixels(exporting_card.judged_pixels(other, described))
+    return f"{exporting_card.not_judged(described)}: mppar_tf.evaluate judged {told}; in the manifest as {exporting_card.OTHER_SIZE}"
+  return "in the manifest"
 
 
 def _own(run_dir: pathlib.Path) -> dict[str, Any] | None:
@@ -41,6 +48,12 @@ def _another(results: Mapping[str, Any], step: int | None, sha256: str | None) -
   return None
 
 
+def _judged_pixels(results: Mapping[str, Any]) -> dict[str, list[int]]:
+  """{"pixels": [height, width]} of the frames that were judged; {} where the flags do not tell."""
+  crops = [int(flag.removeprefix(CROP)) for flag in results.get("flags") or () if flag.startswith(CROP)]
+  return {"pixels": [crops[-1], crops[-1]]} if crops else {}
+
+
 def figures(results: Mapping[str, Any]) -> dict[str, Any]:
   """What a manifest keeps of a results file: headline figures beside raw frames and chance, attackers, attributes, how it was judged."""
   sides = {"anonymized": results, "raw": results["raw"], "chance": results["chance"]}
@@ -51,7 +64,8 @@ def figures(results: Mapping[str, Any]) -> dict[str, Any]:
   return kept | {
       "budget": results["budget"],
       "judged": {name: results[key] for name, key in (("split", "judged_split"), ("protocol", "protocol"), ("seed", "seed"),
-                                                      ("videos", "judged_videos"), ("items", "judged_items")) if key in results},
+                                                      ("videos", "judged_videos"), ("items", "judged_items"))
+                 if key in results} | _judged_pixels(results),
       "attackers": {name: {key: value for key, value in own.items() if isinstance(value, float)}
                     for name, own in (privacy.get("attackers") or {}).items()},
       "average_precision": {name: {side: found[name] for side, found in precision.items()} | {"known": name in results.get("known", ())}
@@ -62,7 +76,8 @@ def add(folder: pathlib.Path, described: Mapping[str, Any], run_dir: pathlib.Pat
   """Writes manifest and card anew with the figures of the run that fit this export. Returns the manifest, and a word on each variant.
 
   A file's figures are those of results_VARIANT.json whose judged file has the SHA-256 of this one. The network's own are renewed where
-  the run's evaluation judged the exported checkpoint. Figures that no longer have a source stay.
+  the run's evaluation judged the exported checkpoint; those of another size than the export's are named so. Figures that no longer have a
+  source stay.
   """
   models, told = dict(described["models"]), {}
   for variant, entry in models.items():

@@ -20,9 +20,11 @@ import tensorflow as tf
 from mppar_tf import conversion, equalization, exporting_card, exporting_saved_model, exporting_variants
 from mppar_tf.exporting_variants import ESSENTIAL, PARITY, SAVED_MODEL, Compared, ExportRefused
 from mppar_tf.on_camera import judge, manifest, reference
+from mppar_tf.on_camera.errors import ModelRefused
 
 __all__ = ["PARITY", "ExportRefused", "export", "versions"]
 PACKAGES = ("keras", "numpy", "ai-edge-litert", "mppar-tf")
+UNFINISHED = ("{}.part", ".{}.part")  # what a killed writing of a file leaves in an export
 
 
 def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, facts: Mapping[str, Any], *,
@@ -39,7 +41,7 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
     variants: TFLite files to write, "float32" among them. One that cannot be converted, differs from Keras by more than PARITY, or does
       not anonymize is left out, and the manifest's left_out says why.
     force: variants that are written although they differ by more; the manifest says so.
-    overwrite: replace an export that stands there already. Anything else is never replaced.
+    overwrite: replace an export that stands there already, and holds nothing that is not the export's. Anything else is never replaced.
   Returns:
     The manifest.
   Raises:
@@ -52,6 +54,7 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
     raise ExportRefused(f"frames to calibrate on are {list(calibration.shape[1:3])} pixels, those to compare on {list(frames.shape[1:3])}")
   if ESSENTIAL not in variants:
     raise ExportRefused(f"variants {', '.join(variants) or 'none'}: {ESSENTIAL} is always written, the others are measured by it")
+  _settle(folder)
   _check_place(folder, overwrite)
   try:
     json.dumps(facts, allow_nan=False)
@@ -64,7 +67,7 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
     fault = judge.fault(inputs, outputs)
     if fault:
       raise ExportRefused(f"the anonymizer is not exported: on {len(inputs)} {what}: {fault}")
-  with _staged(folder) as staging:
+  with _staged(folder, overwrite) as staging:
     try:
       exporting_saved_model.write(anonymizer, staging / SAVED_MODEL, height, width)
       graph = conversion.freeze(equalization.equalized(anonymizer, calibration), height, width)
@@ -111,13 +114,26 @@ def _checked_frames(frames: np.ndarray) -> np.ndarray:
   return frames
 
 
+def _free(folder: pathlib.Path) -> bool:
+  return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def _check_place(folder: pathlib.Path, overwrite: bool) -> None:
-  if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+  """Raises ExportRefused where `folder` is taken: by an export without `overwrite`, or by anything else, which nobody can make again."""
+  if _free(folder):
     return
   if not overwrite:
     raise ExportRefused(f"{folder} exists already; --overwrite replaces an export")
-  if not (folder / manifest.NAME).is_file():
-    raise ExportRefused(f"{folder} has no {manifest.NAME}: it is no export and is not replaced")
+  try:
+    described = manifest.read(folder)  # records have a manifest.json too
+  except ModelRefused as error:
+    raise ExportRefused(f"{folder} is no export and is not replaced: {error}") from None
+  own = {*described["files"], *(mask.format(name) for name in (manifest.NAME, exporting_card.NAME) for mask in ("{}", *UNFINISHED))}
+  others = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+  others = [name for name in others if name not in own]
+  if others:
+    raise ExportRefused(f"{folder} is not replaced: {others[0]}{f' and {len(others) - 1} more' if others[1:] else ''} in it would be lost, "
+                        "which its manifest does not list")
 
 
 def _keras_outputs(anonymizer: keras.Model, frames: np.ndarray) -> np.ndarray:
@@ -130,21 +146,37 @@ def _keras_outputs(anonymizer: keras.Model, frames: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _staged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A temporary folder beside `folder` that takes its name at the end; removed where something raises."""
+def _staged(folder: pathlib.Path, overwrite: bool) -> Iterator[pathlib.Path]:
+  """A temporary folder beside `folder` that takes its name at the end; removed where something raises.
+
+  An export that it replaces is gone only once the new one stands.
+  """
   folder.parent.mkdir(parents=True, exist_ok=True)
-  staging, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("part", "old"))
-  for left_over in (staging, old):
-    shutil.rmtree(left_over, ignore_errors=True)
+  staging = folder.with_name(f".{folder.name}.part")
+  shutil.rmtree(staging, ignore_errors=True)
   staging.mkdir()
   try:
     yield staging
+    _check_place(folder, overwrite)  # conversion takes minutes, in which others write
     if folder.exists():
-      os.replace(folder, old)
+      os.replace(folder, _set_aside(folder))
     os.replace(staging, folder)
   finally:
+    _settle(folder)
     shutil.rmtree(staging, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _set_aside(folder: pathlib.Path) -> pathlib.Path:
+  """Where an export waits until another one has its name."""
+  return folder.with_name(f".{folder.name}.old")
+
+
+def _settle(folder: pathlib.Path) -> None:
+  """Ends a replacement, also one that failed or was killed half-way: the export that was set aside comes back, or goes for a newer one."""
+  old = _set_aside(folder)
+  if old.exists() and _free(folder):
+    os.replace(old, folder)
+  shutil.rmtree(old, ignore_errors=True)
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,10 @@
-"""The SavedModel of an export: frames of a free batch, and clips of a free batch and length."""
+"""The SavedModel of an export: frames of a free batch, and clips of a free batch and length.
+
+A SavedModel is a program, which may write files: one of an export is loaded only from the bytes that were hashed.
+"""
 
 import pathlib
+import tempfile
 from typing import Any, Mapping
 
 import keras
@@ -9,7 +13,8 @@ import tensorflow as tf
 
 from mppar_tf import conversion
 from mppar_tf.exporting_variants import PARITY, SAVED_MODEL, distance
-from mppar_tf.on_camera import judge
+from mppar_tf.on_camera import judge, manifest
+from mppar_tf.on_camera.errors import ModelRefused
 
 FRAMES, CLIPS = "serving_default", "clips"  # signatures
 SIGNATURES = {FRAMES: f"{conversion.INPUT} [B, H, W, 3] -> {conversion.OUTPUT}", CLIPS: f"clips [B, T, H, W, 3] -> {conversion.OUTPUT}"}
@@ -39,18 +44,17 @@ def run(folder: pathlib.Path, frames: np.ndarray) -> np.ndarray:
 
 
 def problems(folder: pathlib.Path, described: Mapping[str, Any], reference: np.ndarray | None) -> list[str]:
-  """Runs the SavedModel of an export on the built-in pictures; problems, one line each.
+  """Runs a copy of an export's SavedModel on the built-in pictures; problems, one line each. One of wrong hashes is not run.
 
   `reference`: what Keras made of them, or None where the export does not tell.
   """
-  height, width = described["input"]["shape"][1:3]
-  pictures, place = judge.built_in_pictures(height, width), folder / SAVED_MODEL
+  pictures, place = judge.built_in_pictures(*described["input"]["shape"][1:3]), folder / SAVED_MODEL
   try:
-    if "signatures" in described[SAVED_MODEL]:
-      outputs = run(place, pictures)
-    else:  # of a time when there was one
-      serve = tf.saved_model.load(str(place)).signatures[FRAMES]
-      outputs = serve(**{conversion.INPUT: tf.constant(pictures)})[conversion.OUTPUT].numpy()[None]
+    with tempfile.TemporaryDirectory(prefix="mppar_check_") as temporary:
+      copy_verified(folder, described, pathlib.Path(temporary))
+      outputs = _outputs(pathlib.Path(temporary) / SAVED_MODEL, described, pictures)
+  except ModelRefused as error:
+    return [str(error), f"{place}: not run"]
   except Exception as error:  # whatever a damaged SavedModel raises
     return [f"{place}: cannot be run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"]
   faults = [judge.fault(pictures, given) for given in outputs]
@@ -60,3 +64,27 @@ def problems(folder: pathlib.Path, described: Mapping[str, Any], reference: np.n
     if worst["psnr_db"] < PARITY["float32"].psnr_db:  # the reference is rounded to 16 bits, and another machine sums in another order
       found.append(f"{place}: differs from Keras on the built-in pictures: PSNR {worst['psnr_db']:.1f} dB")
   return found
+
+
+def copy_verified(folder: pathlib.Path, described: Mapping[str, Any], to: pathlib.Path) -> None:
+  """Writes the SavedModel of the export `folder` into `to`, of the very bytes that were hashed: the folder may change meanwhile.
+
+  Raises:
+    ModelRefused: a file of it is missing, is not what was exported, or is not listed.
+  """
+  inside = f"{SAVED_MODEL}/"
+  present = {path.relative_to(folder).as_posix() for path in (folder / SAVED_MODEL).rglob("*") if path.is_file()}
+  for stray in sorted(present - set(described["files"])):
+    raise ModelRefused(f"model {folder / stray}: not listed in {manifest.NAME}")
+  for name in sorted(name for name in described["files"] if name.startswith(inside)):
+    content = manifest.verified(folder, described, name)
+    (to / name).parent.mkdir(parents=True, exist_ok=True)
+    (to / name).write_bytes(content)
+
+
+def _outputs(place: pathlib.Path, described: Mapping[str, Any], pictures: np.ndarray) -> np.ndarray:
+  """[N, H, W, 3] -> [signatures and shapes, N, H, W, 3]"""
+  if "signatures" in described[SAVED_MODEL]:
+    return run(place, pictures)
+  serve = tf.saved_model.load(str(place)).signatures[FRAMES]  # of a time when there was one
+  return serve(**{conversion.INPUT: tf.constant(pictures)})[conversion.OUTPUT].numpy()[None]

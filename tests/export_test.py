@@ -121,6 +121,7 @@ def results_of(step=17, **more):
   privacy = lambda precision: {"average_precision": {"c": precision}, "attackers": {"resnet_v1_50": {
       "cmap_novel": precision, "training_accuracy": 0.75, "best_step": 3}}, "by_video": {}}
   return {"format": report.FORMAT, "checkpoint": "last", "checkpoint_step": step, "known": ["a"], "seed": 3, "judged_split": "test",
+          "flags": ["--seed=3", "--crop=16"],
           "budget": {"attack_steps": 9, "polish_steps": 2}, "raw": {**side, "privacy": privacy(0.9)},
           "chance": {"action_top1": 0.1, "average_precision": {"c": 0.3}}, "privacy": privacy(0.6), **side, **more}
 
@@ -137,7 +138,8 @@ def test_metrics_of_this_checkpoint_alone_are_told(tmp_path, step, sha256, told,
   assert export_metrics.where_they_are(tmp_path, described) == where
   side = {"action_top1": 0.5, "privacy_cmap_novel": 0.4}
   expected = {"anonymized": side, "raw": side, "chance": {"action_top1": 0.1}, "budget": {"attack_steps": 9, "polish_steps": 2},
-              "judged": {"split": "test", "seed": 3}, "attackers": {"resnet_v1_50": {"cmap_novel": 0.6, "training_accuracy": 0.75}},
+              "judged": {"split": "test", "seed": 3, "pixels": [16, 16]},
+              "attackers": {"resnet_v1_50": {"cmap_novel": 0.6, "training_accuracy": 0.75}},
               "average_precision": {"c": {"anonymized": 0.6, "raw": 0.9, "chance": 0.3, "known": False}}}
   assert found == (expected if told else None)
 
@@ -179,6 +181,32 @@ def test_figures_of_the_very_file_are_added_to_the_manifest_and_no_others(traine
   assert "anonymizer_float16.tflite" in err and "model_card" not in err
 
 
+@pytest.mark.parametrize("size, here", [((), True), (("--export_height=16", "--export_width=20"), False)], ids=["its own", "another"])
+def test_figures_of_the_runs_crop_are_of_no_other_size(trained, tmp_path, capsys, size, here):
+  run_dir, _ = trained
+  folder = tmp_path / "x"
+  try:
+    report.write(run_dir / "results.json", results_of())
+    assert run_program(f"--run_dir={run_dir}", f"--export_dir={folder}", "--allow_unfinished", "--export_variants=float32", *size) == 0
+    said = [capsys.readouterr().out]
+    first = json.loads((folder / "manifest.json").read_text())
+    on_camera_manifest.write(folder, first | {"metrics": first["metrics"] or first["metrics_of_another_size"]})  # as one of older times
+    assert run_program(f"--run_dir={run_dir}", f"--export_dir={folder}", "--add_metrics") == 0
+    said.append(capsys.readouterr().out)
+  finally:
+    (run_dir / "results.json").unlink()
+  for manifest in (first, json.loads((folder / "manifest.json").read_text())):
+    figures = manifest["metrics" if here else "metrics_of_another_size"]
+    assert figures["judged"]["pixels"] == [16, 16] and figures["anonymized"]["action_top1"] == 0.5
+    assert ("metrics_of_another_size" not in manifest) if here else (manifest["metrics"] is None)
+  card = (folder / "model_card.md").read_text()
+  assert ("**Judged**" in card, "**NOT JUDGED at 16x20 pixels.**" in card) == (here, not here)
+  for told in said:
+    assert ("in the manifest\n" in told, "NOT JUDGED at 16x20 pixels: mppar_tf.evaluate judged 16x16 pixels" in told) == (here, not here)
+  assert run_program(f"--check={folder}") == 0
+  assert ("NOT JUDGED at 16x20 pixels" in capsys.readouterr().out) == (not here)
+
+
 def test_another_size_is_exported_and_an_impossible_one_refused(trained, tmp_path, capsys):
   run_dir, method = trained
   common = (f"--run_dir={run_dir}", "--allow_unfinished", "--export_variants=float32")
@@ -188,6 +216,27 @@ def test_another_size_is_exported_and_an_impossible_one_refused(trained, tmp_pat
   np.testing.assert_allclose(outputs, method.models["anonymizer"](frames).numpy(), atol=1e-4)
   assert run_program(*common, f"--export_dir={tmp_path / 'y'}", "--export_height=13") == 3
   assert "13x16" in capsys.readouterr().err and not (tmp_path / "y").exists()
+
+
+@pytest.mark.parametrize("name, facts, claims", [
+    ("downsample_4", {"anonymizer": False, "private_labels": False, "attackers": []}, "No training taught it"),
+    ("spact", {"anonymizer": True, "private_labels": False, "attackers": []}, "No private label was read"),
+    ("grl", {"anonymizer": True, "private_labels": True, "attackers": ["mobilenet_v2_0.35"]}, "remove what tells private attributes")])
+def test_the_card_of_a_method_says_what_that_method_does(data_dir, tmp_path, name, facts, claims):
+  make_run(tmp_path / "run", data_dir, name)
+  report.write(tmp_path / "run" / "results.json", results_of())
+  assert run_program(f"--run_dir={tmp_path / 'run'}", f"--export_dir={tmp_path / 'x'}", "--allow_unfinished",
+                     "--export_variants=float32") == 0
+  manifest, card = json.loads((tmp_path / "x" / "manifest.json").read_text()), (tmp_path / "x" / "model_card.md").read_text()
+  assert manifest["trained"] == facts and manifest["anonymizer"]["name"] == ("downsample_4" if name == "downsample_4" else "johnson")
+  assert claims in card and ("worked against" in card) == facts["private_labels"]
+  assert ("mobilenet_v2_0.35" in card, "mobilenet_v2_0.5" in card) == (name == "grl", False)
+  assert ("Trained on" in card) == facts["anonymizer"]
+
+
+def test_the_committed_export_is_whole_as_it_stands(capsys):
+  assert run_program(f"--check={ROOT / 'saved_models' / 'a' / 'mppar'}") == 0
+  assert "[1, 32, 32, 3], judged" in capsys.readouterr().out
 
 
 def test_what_cannot_be_exported_says_why(trained, data_dir, tmp_path, capsys):

@@ -17,7 +17,6 @@ from mppar_tf.on_camera.engine import Engine
 from mppar_tf.on_camera.errors import ModelRefused
 
 FACTS = {"protocol": "a", "method": "mppar", "flags": ["--seed=3"], "seeds": [3], "metrics": None}
-SMALLER = {"variants": ("float32",)}  # where the variants are not what a test is about
 
 
 @pytest.fixture(scope="module")
@@ -303,27 +302,6 @@ def test_float32_is_always_written(tmp_path):
 def test_frames_that_prove_nothing_are_refused(tmp_path, frames, word):
   with pytest.raises(exporting.ExportRefused, match=word):
     exporting.export(tiny_exports.anonymizer(), tmp_path / "export", frames, {})
-
-
-def test_replaces_an_export_when_asked_and_nothing_else_ever(exported, in_this_process, tmp_path):
-  model, folder, _ = exported
-  before = (folder / "manifest.json").read_bytes()
-  frames = tiny_exports.pictures01(2)
-  with pytest.raises(exporting.ExportRefused, match="exists already"):
-    exporting.export(model, folder, frames, {})
-  assert (folder / "manifest.json").read_bytes() == before
-  holiday = tmp_path / "holiday"
-  holiday.mkdir()
-  (holiday / "photo.jpg").write_bytes(b"precious")
-  with pytest.raises(exporting.ExportRefused, match="is no export"):
-    exporting.export(model, holiday, frames, {}, overwrite=True)
-  assert (holiday / "photo.jpg").read_bytes() == b"precious"
-  old = tiny_exports.write(tmp_path / "old", tiny_exports.anonymizer(seed=4))
-  (tmp_path / ".old.part").mkdir()
-  (tmp_path / ".old.part" / "half").write_bytes(b"of a killed export")
-  written = exporting.export(model, old, frames, {}, overwrite=True, **SMALLER)
-  assert manifest.problems(old, manifest.read(old)) == [] and "saved_model/saved_model.pb" in written["files"]
-  assert sorted(p.name for p in tmp_path.iterdir()) == ["holiday", "old"]
 
 
 def test_metrics_that_are_not_finite_do_not_reach_the_manifest(tmp_path):

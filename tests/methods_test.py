@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import itertools
 import types
 
 import fixtures_core as core
@@ -76,11 +77,12 @@ def test_the_shift_decides_something_of_those_alone_that_are_listed(name):
 
 @METHODS
 def test_every_role_that_the_schedule_names_has_an_update(name):
-  method = build(name)
+  method, accuracies = build(name, action_threshold=0.5), itertools.cycle((1.0, 0.0))  # f^A is seen above its threshold and not above
   decided = []
   while (decision := method.schedule.next()) is not None:
     decided.append(decision.role)
-    method.schedule.record(decision, collections.defaultdict(lambda: 0.5))
+    accuracy = next(accuracies) if decision.role == "validation" else 0.5
+    method.schedule.record(decision, collections.defaultdict(lambda: accuracy))
   assert set(decided) <= set(method.update)
   assert (method.plan is not None) == ("anonymizer" in method.update) == (name not in methods.WITHOUT_LEARNING)
   if method.plan:
