@@ -20,9 +20,10 @@ flagfile that only you may read, since others can see a command line.
 
 It fails closed. Whatever goes wrong, it stops with a one-line message, no raw pixel in output, logs or temporary files, and a file
 sink's name shows nothing new. Such a sink is written as .NAME.part and renamed when complete; what is left of an incomplete one is
-removed, or kept with --keep_partial as NAME.partial (it holds anonymized frames only). No core dump is written. A live source has no end
-of its own: --max_seconds gives it one; Ctrl-C counts as an interruption. A process that is killed outright, or by a crash
-inside a library, ends with the system's code (137, 134, 139) and leaves .NAME.part, which holds anonymized frames only, too.
+removed, or kept with --keep_partial as NAME.partial, with a number where that is taken (it holds anonymized frames only). No core dump
+is written. A live source has no end of its own: --max_seconds gives it one; Ctrl-C counts as an interruption. A process that is killed
+outright, or by a crash inside a library, ends with the system's code (137, 134, 139) and leaves .NAME.part, which holds anonymized
+frames only, too.
 
 Exit codes:
   0    all frames anonymized and written, but for those that the flags let drop
@@ -43,14 +44,17 @@ import contextlib
 import signal
 import sys
 import threading
+from typing import Sequence
 
-from mppar_tf import flagfiles
+from mppar_tf import flagfiles, leaving
 from mppar_tf.on_camera import core_dumps, frames, links, pipeline, sinks, sources, stats
 from mppar_tf.on_camera.engine import CameraAnonymizer
 from mppar_tf.on_camera.errors import CameraError, Interrupted, unexpected
 from mppar_tf.options import CameraOptions
 
 __all__ = ["CameraAnonymizer", "run"]
+
+SLACK_SECONDS = 1.0  # a source that still gives up by its own time limit is closed in good order
 
 
 def run(options: CameraOptions) -> int:
@@ -109,7 +113,8 @@ def _run(options: CameraOptions) -> pipeline.Summary:
     def started(stream: frames.Stream) -> None:
       bar.reset(total=stream.frames)
     return pipeline.run(source, camera, sink, queue_frames=options.queue_frames, keep_partial=options.keep_partial,
-                        started=started, progress=bar.update, taps=taps, rules=rules, stats=figures, stop=patience.stop)
+                        started=started, progress=bar.update, taps=taps, rules=rules, stats=figures, stop=patience.stop,
+                        source_seconds=options.timeout_seconds + SLACK_SECONDS)
 
 
 class _sigterm_as_interrupt:
@@ -129,5 +134,13 @@ def _interrupt(*_) -> None:
   raise KeyboardInterrupt
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+  """The program; `arguments` are its flags, by default those of the command line. Returns the exit code, if at all (see `leaving`)."""
+  code = flagfiles.main(lambda: run(flagfiles.read(CameraOptions)), (CameraOptions,), __doc__, arguments=arguments)
+  if pipeline.is_reading():
+    leaving.leave(code)
+  return code
+
+
 if __name__ == "__main__":
-  sys.exit(flagfiles.main(lambda: run(flagfiles.read(CameraOptions)), (CameraOptions,), __doc__))
+  sys.exit(main())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny_exports
 
-from mppar_tf import camera, flagfiles
+from mppar_tf import camera, flagfiles, options
 from mppar_tf.on_camera import errors, judge, manifest, pipeline, sinks, sources
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -218,10 +218,21 @@ def test_a_whole_file_that_does_not_anonymize_is_refused(place, capsys, word):
 
 def test_a_pinned_manifest_admits_one_export_only(model, place):
   digest = manifest.sha256((model / "manifest.json").read_bytes())
-  assert camera.run(footage.chosen(model, place / "source", "null", manifest_sha256=digest)) == 0
+  assert camera.run(footage.chosen(model, place / "source", "null", manifest_sha256=digest.upper())) == 0
   other = tiny_exports.write(place / "other", tiny_exports.anonymizer(seed=7))
   assert camera.run(footage.chosen(other, place / "source", "null")) == 0
   assert camera.run(footage.chosen(other, place / "source", "null", manifest_sha256=digest)) == 3
+
+
+@pytest.mark.parametrize("pin", ["", " ", "0" * 63, "0" * 65, "g" * 64, "0" * 64 + "\n", "sha256:" + "0" * 64])
+def test_a_pin_that_is_none_pins_nothing_open(model, place, capsys, pin):
+  with pytest.raises(flagfiles.OptionError, match="64 hexadecimal digits"):
+    footage.chosen(model, place / "source", "null", manifest_sha256=pin)
+  code = flagfiles.main(lambda: camera.run(flagfiles.read(options.CameraOptions)), (options.CameraOptions,), "",
+                        arguments=[f"--model={model}", f"--source={place / 'source'}", "--sink=null", f"--manifest_sha256={pin}"])
+  assert code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+  with pytest.raises(errors.ModelRefused, match="pinned"):
+    camera.CameraAnonymizer(model, manifest_sha256=pin)
 
 
 def test_unknown_variant_lists_choices(model):

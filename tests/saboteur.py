@@ -17,7 +17,8 @@ if __name__ == "__main__":
 import numpy as np
 
 from mppar_tf import camera
-from mppar_tf.on_camera import core_dumps, engine, manifest, source_files
+from mppar_tf.on_camera import core_dumps, engine, manifest, sink_files, source_files
+from mppar_tf.on_camera.errors import SinkFailed
 
 READY = "ready"  # a file that says: in mid-frame now
 MEGABYTES = 1 << 20
@@ -92,13 +93,20 @@ def answer(patch: Callable[[Any, str, Any], None], fault: str, at: int) -> None:
 
 def decoder(patch: Callable[[Any, str, Any], None], error: type[BaseException], at: int) -> None:
   """From frame `at` on the decoder fails with an error that quotes the frame."""
+  def fail(pixels: np.ndarray) -> None:
+    raise error(f"cannot take {pixels.tolist()}")
+  decoding(patch, fail, at)
+
+
+def decoding(patch: Callable[[Any, str, Any], None], do: Callable[[np.ndarray], None], at: int) -> None:
+  """Does something to each raw frame of a file from frame `at` on."""
   real = source_files.upright
 
-  def upright(frame: Any) -> np.ndarray:
-    pixels = real(frame)
+  def upright(*arguments: Any) -> np.ndarray:
+    pixels = real(*arguments)
     seen.append(1)
     if len(seen) > at:
-      raise error(f"cannot take {pixels.tolist()}")
+      do(pixels)
     return pixels
   seen: list[int] = []
   patch(source_files, "upright", upright)
@@ -141,12 +149,41 @@ def dumping(patch: Callable[[Any, str, Any], None], fault: str, at: int) -> None
   answer(patch, "aborted", at)
 
 
+def late(patch: Callable[[Any, str, Any], None], fault: str, at: int) -> None:
+  """The interpreter, or the sink, fails at frame `at`, but only after four seconds: whoever reads the source is far ahead by then."""
+  def wait_and(fail: Callable[..., Any]) -> Callable[..., Any]:
+    def slowly(*arguments: Any) -> Any:
+      time.sleep(4)
+      return fail(*arguments)
+    return slowly
+
+  def write(self: Any, ticks: int, pixels: np.ndarray) -> None:
+    if len(self._rows) == at:
+      wait_and(lambda: None)()
+      raise SinkFailed("no space left for a frame")
+    real(self, ticks, pixels)
+  real = sink_files.FolderSink.write
+  if fault.startswith("full disk"):
+    patch(sink_files.FolderSink, "write", write)
+  else:
+    ANSWERS[fault] = wait_and(ANSWERS[fault.removesuffix(", late")])
+    answer(patch, fault, at)
+
+
+def stuck_source(patch: Callable[[Any, str, Any], None], fault: str, at: int) -> None:
+  """At frame `at` the decoder is in a call that does not come back."""
+  def stuck(pixels: np.ndarray) -> None:
+    pathlib.Path(READY).write_text("", encoding="utf-8")
+    time.sleep(600)
+  decoding(patch, stuck, at)
+
+
 FAULTS: dict[str, Callable[[Callable[[Any, str, Any], None], str, int], None]] = {
     **dict.fromkeys(ANSWERS, answer), "leak": leak, "little memory": little_memory, "small files": small_files,
-    "slow loading": slow_loading, "dumping": dumping}
+    "slow loading": slow_loading, "dumping": dumping, "none": lambda patch, fault, at: None, "out of memory, late": late,
+    "full disk, late": late, "stuck source": stuck_source}
 
 
 if __name__ == "__main__":
   FAULTS[sys.argv[1]](setattr, sys.argv[1], int(sys.argv[2]))
-  from mppar_tf import flagfiles, options
-  sys.exit(flagfiles.main(lambda: camera.run(flagfiles.read(options.CameraOptions)), (options.CameraOptions,), "", arguments=sys.argv[3:]))
+  sys.exit(camera.main(sys.argv[3:]))

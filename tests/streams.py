@@ -43,6 +43,58 @@ def transport_stream(pictures, rate=25, first=0):
   return [chunk for chunk in chunks if chunk]
 
 
+def falling_dark(pictures, seconds, rate=25):
+  """MPEG-TS of pictures with a tone, then of so many seconds of the tone alone: (one chunk, [chunks of 64 ms each])."""
+  place, ends, shown, length = io.BytesIO(), [], 0, Fraction(1024, 16000)
+  options = {"flush_packets": "1", "max_interleave_delta": "1"}  # else sound would wait ten seconds for a picture
+  with av.open(place, "w", format="mpegts", options=options) as container:
+    stream = container.add_stream("libx264", rate=rate, options={"tune": "zerolatency", "bf": "0", "g": "5"})
+    stream.height, stream.width = pictures[0].shape[:2]
+    stream.pix_fmt = "yuv420p"
+    tone = container.add_stream("aac", rate=16000, layout="mono")
+    for number in range(int((Fraction(len(pictures), rate) + seconds) / length)):
+      while shown < len(pictures) and Fraction(shown, rate) <= number * length:
+        frame = av.VideoFrame.from_ndarray(pictures[shown], format="rgb24")
+        frame.pts, frame.time_base, shown = shown, Fraction(1, rate), shown + 1
+        container.mux(stream.encode(frame))
+      sound = av.AudioFrame.from_ndarray(np.sin(np.arange(1024) / 5)[None].astype(np.float32), format="fltp", layout="mono")
+      sound.sample_rate, sound.pts = 16000, 1024 * number
+      container.mux(tone.encode(sound))
+      ends += [place.tell()] if shown == len(pictures) else []
+  content = place.getvalue()
+  return content[:ends[0]], [content[first:second] for first, second in zip(ends, ends[1:]) if first < second]
+
+
+class TcpServer:
+  """Sends chunks to whoever connects first: the first at once, the others one by one at a rate; then, or when left, it goes."""
+
+  def __init__(self, first, chunks, rate):
+    self._server, self._ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    self.port, self.sent = self._server.getsockname()[1], 0  # sent: of the others
+    self._first, self._chunks, self._rate = first, chunks, rate
+    self._thread = threading.Thread(target=self._serve, daemon=True)
+    self._thread.start()
+
+  def _serve(self):
+    with contextlib.suppress(OSError):
+      connection, _ = self._server.accept()
+      with connection:
+        connection.sendall(self._first)
+        for chunk in self._chunks:
+          if self._ended.wait(1 / self._rate):
+            break
+          connection.sendall(chunk)
+          self.sent += 1
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._ended.set()
+    self._server.close()
+    self._thread.join(PATIENCE)
+
+
 def decoded(chunks):
   """[uint8 [H, W, 3]] of a transport stream."""
   with av.open(io.BytesIO(b"".join(chunks)), format="mpegts") as container:

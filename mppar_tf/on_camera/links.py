@@ -14,11 +14,17 @@ SINK_CONTAINERS: Mapping[str, str] = {  # scheme -> what FFmpeg puts the video i
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 4.0
 POLL_SECONDS = 0.1
 PIPE_BUFFER = select.PIPE_BUF  # so many bytes a pipe that select calls writable takes without blocking
+NO_ADDRESS = "no address, since it has no ://, and there is no file of that name"
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 def is_address(text: str) -> bool:
   return "://" in text
+
+
+def may_be_address(text: str) -> bool:
+  """Whether a name that nothing has may be an address mistyped, with a password in it, so that nothing of it may be told."""
+  return "@" in text or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) is not None
 
 
 def scheme(address: str) -> str:

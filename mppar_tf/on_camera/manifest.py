@@ -7,8 +7,9 @@
                    camera reads "file" alone
   input, output    {"name", "shape" [1, H, W, 3], "layout", "dtype", "range" [low, high], "colour"}, as `engine.Engine` takes and gives
   reference        {"file"}: what Keras makes of judge.built_in_pictures, as an .npz of 16-bit integers; --check compares with it
-and, for people: protocol, method, benchmark, flags, seeds, metrics, git_commit, versions, training_data, statement, identity, machine,
-calibration, left_out (variant -> why).
+and, for people: protocol, method, benchmark, flags, seeds, trained (whether f^D learned, whether from private labels, against whom),
+metrics, metrics_of_another_size (figures of frames of other pixels, which promise nothing here), git_commit, versions, training_data,
+statement, identity, machine, calibration, left_out (variant -> why).
 
 Hashes guard against damage and mix-ups. Whoever can replace a file can replace its manifest too: pin the manifest's own hash
 (`pinned` here, --manifest_sha256 at the camera) where that matters.
@@ -63,7 +64,7 @@ def read(folder: pathlib.Path, pinned: str | None = None) -> dict[str, Any]:
     content = _read(path, LARGEST)
   except (OSError, ValueError) as error:
     raise ModelRefused(f"model {folder}: no readable {NAME} ({getattr(error, 'strerror', None) or error})") from None
-  if pinned and sha256(content) != pinned.lower():
+  if pinned is not None and sha256(content) != pinned.lower():
     raise ModelRefused(f"model {path}: SHA-256 {sha256(content)} is not the pinned {pinned}")
   try:
     manifest = json.loads(content)

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from fractions import Fraction
-from typing import Callable, Collection, Iterator, NamedTuple, Sequence
+from typing import Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from mppar_tf.on_camera.links import POLL_SECONDS
 from mppar_tf.on_camera.sinks import Sink
 from mppar_tf.on_camera.sources import Source
 from mppar_tf.on_camera.stats import Stats
+
+DECODE, ANONYMIZE, ENCODE = "decode", "anonymize", "encode"  # names of the threads
 
 
 class Summary(NamedTuple):
@@ -60,7 +62,7 @@ class Rules(NamedTuple):
 def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sink, *, queue_frames: int = 4, keep_partial: bool = False,
         started: Callable[[Stream], None] = lambda stream: None, progress: Callable[[], None] = lambda: None,
         taps: Sequence[Callable[[SafeFrame], None]] = (), rules: Rules = Rules(), stats: Stats | None = None,
-        stop: threading.Event | None = None) -> Summary:
+        stop: threading.Event | None = None, source_seconds: float = 6.0) -> Summary:
   """Moves the frames of `source` through `anonymize` into `sink`, in order: every one, where `rules` do not say otherwise.
 
   Args:
@@ -75,6 +77,8 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
     rules: which frames go on, and when.
     stats: counts what happens.
     stop: set here when the run stops; what source and sink wait by.
+    source_seconds: how long a run that stops waits for a source that is within a library's call. One that takes longer is left to its
+      thread and not closed (see `is_reading`).
   Raises:
     CameraError: the first thing that went wrong. A file sink's own name then shows nothing new.
   """
@@ -84,6 +88,7 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
   stats.waiting = lambda: {"raw": len(raw), "anonymized": len(safe)}
   failures: list[CameraError] = []
   live: set[str] = set()
+  source_is_free = True
   # Not a semaphore: Ctrl-C in the midst of its acquire leaves its lock held, and a thread that ends then waits for ever.
   ended: queue.SimpleQueue = queue.SimpleQueue()
 
@@ -131,15 +136,14 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
       live.discard(doing)
       ended.put(doing)
 
-  jobs = ((decode, "decode"), (anonymize_all, "anonymize"), (encode, "encode"))
+  jobs = ((decode, DECODE), (anonymize_all, ANONYMIZE), (encode, ENCODE))
   try:
     stream = source.open()
     started(rules.expected(stream))
     sink.open(rules.expected(stream))
     for job in jobs:
       threading.Thread(target=guarded, args=job, daemon=True, name=job[1]).start()
-    for _ in jobs:
-      _wait(ended)
+    _wait(ended, len(jobs), failures)
     if failures:
       raise failures[0]
     if stats.lost():
@@ -147,7 +151,7 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
     sink.commit(stats.count["written"])
   except BaseException as error:
     stop.set()
-    _settle(live)
+    source_is_free = _settle(live, source_seconds)
     if isinstance(error, KeyboardInterrupt):
       error = Interrupted(f"interrupted after {stats.count['written']} frames")
     known = error if isinstance(error, CameraError) else unexpected(error, "camera")
@@ -156,29 +160,39 @@ def run(source: Source, anonymize: Callable[[np.ndarray], np.ndarray], sink: Sin
       known = type(known)(f"{known}; {stats.count['written']} anonymized frames are kept in {kept}")
     raise known from None
   finally:
-    source.close()
+    if source_is_free:
+      source.close()
   count = stats.count
   dropped = count["over_max_fps"] + count["dropped_raw"] + count["dropped_anonymized"]
   return Summary(count["written"], time.monotonic() - begin, 1000 * stats.model_seconds / max(1, count["anonymized"]), dropped)
 
 
-def _wait(ended: queue.SimpleQueue) -> None:
-  """Until one thread has ended; in short waits, so that a signal is heard on every system."""
-  while True:
+def _wait(ended: queue.SimpleQueue, count: int, failures: list[CameraError]) -> None:
+  """Until all threads have ended, or one has failed; in short waits, so that a signal is heard on every system."""
+  while count and not failures:
     with contextlib.suppress(queue.Empty):
       ended.get(timeout=POLL_SECONDS)
-      return
+      count -= 1
 
 
-def _settle(live: Collection[str]) -> None:
-  """Waits until no thread touches source or sink any more, however often Ctrl-C is pressed.
+def _settle(live: set[str], source_seconds: float) -> bool:
+  """Waits until no thread touches the sink any more, however often Ctrl-C is pressed; for the source no longer than `source_seconds`.
 
-  Not by Thread.join: where a signal interrupts that, Python 3.11 takes a running thread for an ended one. A thread that is not live yet
-  will find the run stopped.
+  Anonymizer and sink give up by themselves. A source may be in a call of FFmpeg's or a driver's that nothing ends. Not by Thread.join:
+  where a signal interrupts that, Python 3.11 takes a running thread for an ended one. A thread that is not live yet will find the run
+  stopped.
+  Returns: whether the source is free, too.
   """
-  while live:
+  deadline = time.monotonic() + source_seconds
+  while live - {DECODE} or (live and time.monotonic() < deadline):
     with contextlib.suppress(KeyboardInterrupt):
       time.sleep(POLL_SECONDS)
+  return not live
+
+
+def is_reading() -> bool:
+  """Whether a source that a run has left behind is still being read: Python would end under a library that is at work."""
+  return any(thread.name == DECODE for thread in threading.enumerate())
 
 
 def _counted(frames: Iterator[Frame], stats: Stats) -> Iterator[Frame]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mppar_tf.on_camera import links
 from mppar_tf.on_camera.errors import SinkFailed
+from mppar_tf.on_camera.ffmpeg_errors import told
 from mppar_tf.on_camera.frames import Stream
 from mppar_tf.on_camera.sink_files import CONTAINERS, FolderSink, VideoSink
 from mppar_tf.on_camera.sink_push import PushSink
@@ -43,7 +44,8 @@ def find(text: str, *, quality: int = 20, overwrite: bool = False, source: pathl
     options: FFmpeg's, for pushing, as NAME=VALUE; they win over ours.
     patience: of a pushed stream.
   Raises:
-    SinkFailed: it exists already (and `overwrite` is off), is the source, or is no known kind.
+    SinkFailed: it exists already (and `overwrite` is off), is the source, or is no known kind. Of a name that may be a mistyped address
+      nothing is told.
   """
   if text == "null":
     return NullSink()
@@ -59,7 +61,20 @@ def find(text: str, *, quality: int = 20, overwrite: bool = False, source: pathl
     return PushSink(text, name, container=links.SINK_CONTAINERS[kind], options=ours | links.options(options), quality=quality,
                     lossless=lossless, patience=patience)
   path = pathlib.Path(os.path.abspath(os.path.expanduser(text)))
-  if source is not None and path.exists() and os.path.samefile(path, source):
+  secret = links.may_be_address(text)
+  with told(SinkFailed, "sink ..." if secret else f"sink {path}"):
+    if secret and not path.exists() and not _is_plain(path):
+      raise SinkFailed(f"sink: {links.NO_ADDRESS}; a folder of such a name is made beforehand")
+    return _local(path, quality, overwrite, source)
+
+
+def _is_plain(path: pathlib.Path) -> bool:
+  """Whether a new name is one of a file all the same: the folder is there, and its end is that of no address."""
+  return path.parent.is_dir() and (path.suffix.lower() in CONTAINERS or not links.may_be_address(path.name))
+
+
+def _local(path: pathlib.Path, quality: int, overwrite: bool, source: pathlib.Path | None) -> Sink:
+  if _is_source(path, source):
     raise SinkFailed(f"sink {path}: is the source")
   if path.suffix and path.suffix.lower() not in CONTAINERS:
     raise SinkFailed(f"sink {path}: {path.suffix!r} is not one of {', '.join(CONTAINERS)}, a folder (no suffix), an address, - or null")
@@ -70,10 +85,26 @@ def find(text: str, *, quality: int = 20, overwrite: bool = False, source: pathl
   if path.suffix:
     if path.is_dir():
       raise SinkFailed(f"sink {path}: is a folder")
-    return VideoSink(path, quality=quality)
+    sink = VideoSink(path, quality=quality)
+  else:
+    sink = _folder(pathlib.Path(os.path.realpath(path)), source)  # a folder is renamed at the end, which a link to it does not survive
+  if _is_source(sink.part, source):
+    raise SinkFailed(f"sink {path}: what is written lies in {sink.part} until it is complete, which is the source")
+  return sink
+
+
+def _folder(path: pathlib.Path, source: pathlib.Path | None) -> FolderSink:
+  if os.path.ismount(path):
+    raise SinkFailed(f"sink {path}: is a mount point, which cannot be replaced by another folder; name a folder below it")
+  if source is not None and _is_source(path, source.resolve().parent):
+    raise SinkFailed(f"sink {path}: holds the source")
   if path.exists() and not FolderSink.made(path):
     raise SinkFailed(f"sink {path}: holds other things than anonymized frames; it is not replaced")
   return FolderSink(path)
+
+
+def _is_source(path: pathlib.Path, source: pathlib.Path | None) -> bool:
+  return source is not None and path.exists() and os.path.samefile(path, source)
 
 
 class NullSink:

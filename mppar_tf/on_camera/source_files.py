@@ -16,6 +16,8 @@ from mppar_tf.on_camera.frames import Frame, Stream
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 # Containers that store no presentation times: FFmpeg guesses them from decoding order, which is wrong where there are B-frames.
 WITHOUT_TIMES = ("avi",)
+AS_IT_IS = {"pattern_type": "none"}  # else FFmpeg takes a%d.png for all of a1.png, a2.png, ...
+STEP_BACK_SECONDS = 1  # times that step back by more are those of another recording, which was put behind the first
 MISSING_FRAMES = 3  # a container's declared length may be off by rounding, not by more frames than these
 
 
@@ -25,6 +27,11 @@ def upright(frame: av.VideoFrame, what: str = "source") -> np.ndarray:
   if pixels is None:
     raise SourceFailed(f"{what}: a frame is turned by {frame.rotation} degrees, not by a multiple of 90")
   return pixels
+
+
+def url(path: pathlib.Path) -> str:
+  """What FFmpeg opens so that a path is a path, and no protocol's name comes before a colon in it."""
+  return f"file:{path.absolute()}"
 
 
 def rate_of(stream: Any) -> Fraction:
@@ -47,7 +54,8 @@ class VideoFile:
   def __init__(self, path: pathlib.Path | None, *, address: str = "", name: str = "", options: Mapping[str, str] | None = None,
                timeout_seconds: float | None = None):
     self.path, self.name = path, name or str(path)
-    self._address, self._options, self._timeout_seconds = address or str(path), dict(options or {}), timeout_seconds
+    self._address, self._timeout_seconds = address or url(path), timeout_seconds
+    self._options = (AS_IT_IS if path and path.suffix.lower() in IMAGES else {}) | dict(options or {})
     self._container: Any = None
 
   def open(self) -> Stream:
@@ -69,10 +77,12 @@ class VideoFile:
     """Frames in presentation order with increasing times.
 
     Raises SourceFailed at a decoding error, a frame that FFmpeg marks corrupt, a frame of another size, an end before the length that the
-    file declares (a truncated file ends without an error of FFmpeg's), fewer frames than an AVI declares, or a Matroska that begins late.
+    file declares (a truncated file ends without an error of FFmpeg's), fewer frames than an AVI declares, a Matroska that begins late, or
+    any file that begins between two key frames. What follows the first key frame and is shown before it (leading pictures of an open
+    group, cut there) is left out without an error, as by every player.
     """
     clock, size, index = Clock(self._container.format.name, self._known), None, 0
-    decoded = self._container.decode(self._stream)
+    decoded = self._decoded()
     while True:
       with told(SourceFailed, f"source {self.name}: frame {index} cannot be decoded"):
         frame = next(decoded, None)
@@ -92,6 +102,21 @@ class VideoFile:
     if not index:
       raise SourceFailed(f"source {self.name}: holds no frame")
     self._check_end(clock.end, index)
+
+  def _decoded(self) -> Iterator[av.VideoFrame]:
+    # A decoder that waits for a key frame says nothing of the pictures that it passes over meanwhile.
+    before: list[int] = []  # when the pictures before the first key frame are shown
+    waits, first = True, True
+    for packet in self._container.demux(self._stream):
+      waits = waits and not packet.is_keyframe
+      if waits and packet.size and not packet.is_discard and packet.pts is not None:  # an edit list hides what it discards
+        before.append(packet.pts)
+      for frame in packet.decode():
+        lost = sum(pts < frame.pts for pts in before) if first and frame.pts is not None else 0
+        if lost:
+          raise SourceFailed(f"source {self.name}: begins between two key frames: its first {lost} frames cannot be decoded")
+        first = False
+        yield frame
 
   def _check_start(self, ticks: int) -> None:
     # FFmpeg goes on behind a damaged cluster without a word. At the beginning that is seen; in the middle it is like a picture that stayed.
@@ -125,16 +150,26 @@ class VideoFile:
 
 
 class Clock:
-  """Presentation times that increase. Where a file has none, or they step back, the next tick after the last is taken."""
+  """Presentation times that increase. Where a file has none, or they step back a little, the next tick after the last is taken.
+
+  Where they step back by more than STEP_BACK_SECONDS, the frames go on behind the last one, with the steps that they have.
+  """
 
   def __init__(self, container: str, stream: Stream):
     self._without_times = container in WITHOUT_TIMES
     self._step = max(1, round(1 / (stream.rate * stream.time_base)))
+    self._back = STEP_BACK_SECONDS / stream.time_base
     self._last: int | None = None
+    self._shift = 0
     self.end = 0
 
   def ticks(self, frame: av.VideoFrame) -> int:
     given = frame.dts if self._without_times or frame.pts is None else frame.pts
+    if given is not None:
+      given += self._shift
+      if self._last is not None and self._last - given > self._back:
+        self._shift += self._last + self._step - given
+        given = self._last + self._step
     if self._last is not None and (given is None or given <= self._last):
       given = self._last + (self._step if given is None else 1)
     self._last = given or 0
@@ -152,7 +187,8 @@ class ImageFolder:
     self._names: list[pathlib.Path] = []
 
   def open(self) -> Stream:
-    self._names = sorted(p for p in self.path.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith("."))
+    with told(SourceFailed, f"source {self.path}: cannot be listed"):
+      self._names = sorted(p for p in self.path.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith("."))
     if not self._names:
       raise SourceFailed(f"source {self.path}: has no image, looked for {', '.join(IMAGES)}")
     return Stream(1 / self._rate, self._rate, len(self._names), Fraction(1))
@@ -161,7 +197,7 @@ class ImageFolder:
     """One frame per image. Raises SourceFailed at one that cannot be decoded."""
     for index, name in enumerate(self._names):
       with told(SourceFailed, f"source {name}: cannot be decoded"):
-        with av.open(str(name), metadata_errors="ignore") as container:
+        with av.open(url(name), metadata_errors="ignore", options=AS_IT_IS) as container:
           picture = next(container.decode(video=0), None)
       if picture is None or picture.is_corrupt:
         raise SourceFailed(f"source {name}: holds no whole image")

@@ -91,8 +91,9 @@ class LiveSource:
         clock.jump()
 
   def _received(self) -> Iterator[tuple[av.VideoFrame, float]]:
-    packets, whole = self._container.demux(self._stream), time.monotonic()
-    while True:
+    # All streams: asked for one alone, PyAV comes back with a packet of that one or not at all, for as long as others send.
+    packets, whole = self._container.demux(), time.monotonic()
+    while not self._patience.stop.is_set():
       try:
         packet = next(packets, None)
       except (av.FFmpegError, OSError, ValueError) as error:
@@ -101,7 +102,7 @@ class LiveSource:
       if packet is None:
         raise _Lost("the stream ended")
       try:
-        frames = packet.decode()
+        frames = packet.decode() if packet.stream.index == self._stream.index else []
       except (av.FFmpegError, ValueError):  # whoever joins between two key frames has no picture at first
         frames = []
         self._patience.count("corrupt")

@@ -25,7 +25,7 @@ class Pattern:
   def __init__(self, text: str):
     found = _FORM.fullmatch(text)
     if not found:
-      raise SourceFailed(f"source {text}: a test pattern is {FORM}")
+      raise SourceFailed(f"source test: a test pattern is {FORM}")
     self._width, self._height, self._rate = int(found["width"] or 640), int(found["height"] or 480), Fraction(found["rate"] or 25)
     self._frames = int(found["frames"]) if found["frames"] else None
     if not (2 <= self._width <= LARGEST and 2 <= self._height <= LARGEST and self._rate > 0 and self._frames != 0):

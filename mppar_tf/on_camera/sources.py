@@ -1,11 +1,13 @@
 """Where frames come from. A source is opened, iterated once, and closed; what it yields stays in memory."""
 
+import os
 import pathlib
 import stat
 from typing import Iterator, Protocol, Sequence
 
 from mppar_tf.on_camera import links, source_pattern
 from mppar_tf.on_camera.errors import SourceFailed
+from mppar_tf.on_camera.ffmpeg_errors import told
 from mppar_tf.on_camera.frames import Frame, Stream
 from mppar_tf.on_camera.source_files import ImageFolder, VideoFile
 from mppar_tf.on_camera.source_live import LiveSource
@@ -39,23 +41,24 @@ def find(text: str, *, image_rate: float = 25.0, live: bool | None = None, rtsp_
     options: FFmpeg's, for opening, as NAME=VALUE; they win over ours.
     patience: of live sources.
   Raises:
-    SourceFailed: there is no such file, folder or kind of source.
+    SourceFailed: there is no such file, folder or kind of source. Of a name that may be a mistyped address nothing is told.
   """
   chosen = links.options(options)
   if links.is_address(text):
     return _remote(text, live, {"rtsp_transport": rtsp_transport} if links.scheme(text).startswith("rtsp") else {}, chosen, patience)
   if source_pattern.is_pattern(text) and not pathlib.Path(text).exists():
     return source_pattern.Pattern(text)
-  path = pathlib.Path(text.removeprefix(V4L2)).expanduser()
-  if text.startswith(V4L2) or (path.exists() and stat.S_ISCHR(path.stat().st_mode)):
+  path = pathlib.Path(os.path.expanduser(text.removeprefix(V4L2)))
+  secret = links.may_be_address(text.removeprefix(V4L2))
+  with told(SourceFailed, "source ..." if secret else f"source {path}"):
     if not path.exists():
-      raise SourceFailed(f"source {path}: there is no such device")
-    return LiveSource(str(path), str(path), container="v4l2", options=chosen, patience=patience)
-  if path.is_dir():
-    return ImageFolder(path, rate=image_rate)
-  if not path.exists():
-    raise SourceFailed(f"source {path}: does not exist; a source is {KINDS}")
-  return VideoFile(path, options=chosen)
+      if secret:
+        raise SourceFailed(f"source: {links.NO_ADDRESS}; a source is {KINDS}")
+      raise SourceFailed(f"source {path}: " + ("there is no such device" if text.startswith(V4L2) else
+                                               f"does not exist; a source is {KINDS}"))
+    if text.startswith(V4L2) or stat.S_ISCHR(path.stat().st_mode):
+      return LiveSource(str(path), str(path), container="v4l2", options=chosen, patience=patience)
+    return ImageFolder(path, rate=image_rate) if path.is_dir() else VideoFile(path, options=chosen)
 
 
 def _remote(address: str, live: bool | None, ours: dict[str, str], chosen: dict[str, str], patience: links.Patience) -> Source:
