@@ -138,7 +138,8 @@ def plan(rows: Iterable[Wanted], evaluation: str | None, seeds: Sequence[int], n
         given, trained, of_cell = as_trained(given, chosen, row_judging)
         folder = name(trained, digest(without_defaults(deciding(trained), train.PROGRAM_OPTIONS)), seed)
       size = max((models.anonymizer_size, models.recognizer_size, models.attacker_size), key=("tiny", "small", "paper").index)
-      settings = (*read_by_method(chosen), f"--seed={seed}", *judged)
+      read_lines = [line for line in deciding(chosen) if name_of(line) not in unread(chosen[0].method)]
+      settings = (*read_lines, f"--seed={seed}", *judged)
       cell = Cell(named, chosen[0].method, seed, given, of_cell, settings, initialisation(chosen), size,
                   runs / f"{folder}_seed{seed}", results / f"{named}_seed{seed}.json", row.variant)
       found[row.label].append(same.setdefault(cell.result, cell))
@@ -176,15 +177,19 @@ def deciding(chosen: Sequence[Any]) -> list[str]:
   return [line for line in flagfiles.lines(*chosen) if name_of(line) not in (*MACHINE, "seed")]
 
 
-def read_by_method(chosen: Sequence[Any]) -> list[str]:
-  """`deciding`, without the shift where the method has none: trained under another protocol, it says that one's."""
+def unread(method: str) -> tuple[str, ...]:
+  """Deciding flags that a method never reads: the shift where it has none. Trained under another protocol, it says that one's."""
   from mppar_tf import methods
-  return [line for line in deciding(chosen) if chosen[0].method in methods.SHIFTING or name_of(line) != "shift"]
+  return () if method in methods.SHIFTING else ("shift",)
+
+
+def defaults(option_classes: Sequence[type]) -> list[str]:
+  """Every flag with its default, as lines."""
+  return flagfiles.lines(*(cls() for cls in option_classes))
 
 
 def without_defaults(lines: Sequence[str], option_classes: Sequence[type]) -> list[str]:
-  usual = set(flagfiles.lines(*(cls() for cls in option_classes)))
-  return sorted(line for line in lines if line not in usual)
+  return sorted(set(lines) - set(defaults(option_classes)))
 
 
 def digest(lines: Sequence[str]) -> str:
@@ -249,14 +254,10 @@ def differences(cell: Cell, results: Mapping[str, Any]) -> list[str]:
   A flag that a result does not know, for it is older than the flag, had its default. A result's protocol is the one that it was judged
   under. Of weights that f^A began with the content counts, not the path. Raises LookupError: it is no result.
   """
-  from mppar_tf import methods
   classes = (*train.PROGRAM_OPTIONS, *JUDGING)
-  then = {name_of(line): line for line in flagfiles.lines(*(cls() for cls in classes))} | {name_of(line): line for line in results["flags"]}
-  then["protocol"] = f"--protocol={results['protocol']}"
+  then = {name_of(line): line for line in (*defaults(classes), *results["flags"], f"--protocol={results['protocol']}")}
   now = {name_of(line): line for line in cell.settings}
-  names = {field.name for cls in classes for field in dataclasses.fields(cls)} - {*MACHINE, FILE}
-  if cell.method not in methods.SHIFTING:
-    names.discard("shift")  # trained under another protocol, it says that one's
+  names = {field.name for cls in classes for field in dataclasses.fields(cls)} - {*MACHINE, FILE, *unread(cell.method)}
   absent = lambda name: f"no --{name}"
   changed = [f"{then.get(name, absent(name))} then, {now.get(name, absent(name))} now" for name in sorted(names)
              if then.get(name) != now.get(name)]
