@@ -258,6 +258,9 @@ def test_cells_have_the_priority_and_the_threads_that_are_asked_for(straw, go):
   assert go("--seeds=1", f"--nice={min(19, os.nice(0) + 3) - os.nice(0)}", "--cell_threads=2") == 0
   assert {nice for *_, nice in started(straw)} == {min(19, os.nice(0) + 3)}
   assert {flags["threads"] for *_, flags, _ in started(straw)} == {"2"}
+  # Each cell is a session of its own, which Linux weighs as one: a cell's own nice is nothing to the processes of others.
+  if (straw / "autogroups").exists():
+    assert set((straw / "autogroups").read_text().split()) == {str(min(19, os.nice(0) + 3))}
 
 
 @pytest.mark.parametrize("flags, words", [

@@ -49,6 +49,10 @@ def main() -> int:
   method, seed = told.read_text().split()
   with open(straw / "started", "a") as file:
     file.write(json.dumps([program, method, int(seed), flags, os.nice(0)]) + "\n")
+  autogroup = pathlib.Path("/proc/self/autogroup")  # "/autogroup-123 nice 19"
+  if os.access(autogroup, os.W_OK) and (words := autogroup.read_text().split()):
+    with open(straw / "autogroups", "a") as file:
+      file.write(words[-1] + "\n")
   if program == "export":
     (pathlib.Path(flags["export_dir"]) / "files").mkdir(parents=True, exist_ok=True)
     return 0
