@@ -80,7 +80,8 @@ def test_a_live_stream_is_read_as_it_comes(model, chunks):
   numbers = [next(i for i, safe in enumerate(expected) if np.array_equal(safe, frame.pixels)) for frame in seen]
   assert numbers == sorted(set(numbers)) and len(numbers) > 8 and told == []  # those of the first look come at once
   assert figures.count["source_reconnects"] == 0 and figures.count["decoded"] == 30
-  assert [frame.ticks for frame in seen] == [3600 * (n - numbers[0]) for n in numbers]  # 25 a second in ticks of 1/90000 s, from 0 on
+  [first] = {n - frame.ticks / 3600 for n, frame in zip(numbers, seen)}  # 25 a second in ticks of 1/90000 s, 0 at the first decoded,
+  assert first in range(numbers[0] + 1)                                   # which a busy machine may have dropped
 
 
 def test_a_server_that_dies_and_comes_back(chunks):

@@ -14,7 +14,7 @@ import tiny_exports
 
 from mppar_tf.on_camera import errors, links, pipeline, sinks, source_live, sources
 
-SOON = 12  # seconds: --timeout_seconds and one, and what a busy machine needs
+SOON = 20  # seconds: --timeout_seconds and one, and what a busy machine needs; half of what the sound would take
 SECONDS = 40  # of sound alone
 
 
