@@ -28,7 +28,10 @@ def results(method: str, seed: int, action: float = 0.8, leak: float = 0.6) -> d
 
 def recorded(training: list[str], judging: list[str]) -> list[str]:
   """The flags that an evaluation writes down: every one with its value."""
-  from mppar_tf import evaluate, reproduce_plan, train  # late: most programs of straw need none of it
+  from mppar_tf import flagfiles  # late: most programs of straw need none of it
+  declared = flagfiles.option
+  flagfiles.option = lambda *about, choices=None, **limits: declared(*about, **limits)  # looking choices up loads TensorFlow: seconds
+  from mppar_tf import evaluate, reproduce_plan, train
   own = {field.name for cls in reproduce_plan.JUDGING for field in dataclasses.fields(cls)}
   named = lambda argument: reproduce_plan.name_of(argument).removeprefix("no")
   elsewhere = lambda argument: named(argument) in ("run_dir", "data_dir", "threads", "judged_export")
