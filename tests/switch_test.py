@@ -43,13 +43,19 @@ def test_it_is_the_attacker_alone_at_every_order(number, traced):
     np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12 * np.abs(other).max())
 
 
-def nodes(count):
+def plain_attacker():
+  """Small, for what is counted hangs on how many there are."""
+  return keras.Sequential([keras.Input([core.CROP, core.CROP, 3]), keras.layers.Flatten(), keras.layers.Dense(4, activation="softplus"),
+                           keras.layers.Dense(core.ATTRIBUTES)])
+
+
+def nodes(count, switched=switch.switch):
   """Nodes of the graph of a second derivative, functions included, with `count` attackers to choose from."""
-  attack = switch.switch((attackers_in_float64() * count)[:count])
+  attack = switched([plain_attacker() for _ in range(count)])
 
   @tf.function
   def second(index):
-    frames = tf.ones([1, 1, core.CROP, core.CROP, 3], tf.float64)
+    frames = tf.ones([1, 1, core.CROP, core.CROP, 3])
     with tf.GradientTape() as meta_tape:
       meta_tape.watch(frames)
       with tf.GradientTape() as virtual_tape:
@@ -61,6 +67,13 @@ def nodes(count):
   return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
 
-def test_a_trace_grows_with_attackers_and_not_with_pairs_of_them():
-  one, two, three, four = (nodes(count) for count in (1, 2, 3, 4))
-  assert two > 1.2 * one and four - three < 1.1 * (three - two), "the fourth attacker adds what the third did"
+def differentiated(attackers):
+  """TensorFlow's own switch, every branch of which returns what any branch needs for its gradient."""
+  return lambda index, frames: tf.switch_case(index, [lambda one=one: steps.attack(one, frames, training=False) for one in attackers])
+
+
+@pytest.mark.parametrize("switched, grows", [(switch.switch, False), (differentiated, True)], ids=["ours", "tensorflows"])
+def test_a_trace_grows_with_attackers_and_not_with_pairs_of_them(switched, grows):
+  one, two, three, four = (nodes(count, switched) for count in (1, 2, 3, 4))
+  assert two > 1.2 * one, "what is counted does not hang on the attackers"
+  assert (four - three > three - two) == grows, "whether the fourth attacker adds more than the third did"
