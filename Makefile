@@ -19,8 +19,9 @@ BASE_PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
   "$$python" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo "$$python" && break; done)
 
 TESTS ?= tests
-# Most tests keep one core busy; two processes, each with whole files, for fixtures are shared within one.
-PYTEST_ARGS ?= -q --durations=15 -n 2 --dist loadfile
+# Most tests keep one core busy, and a quarter of the time wait: for streams, disks, children. So three processes for two cores (a part of the
+# tests: 322 s, 389 s with two), each with whole files, for fixtures are shared within one.
+PYTEST_ARGS ?= -q --durations=15 -n 3 --dist loadfile
 
 # What `make train` runs: protocol A on the embedded benchmark, judged with a small budget (the full one is evaluate's default).
 FLAGFILE ?= protocol_a.flags
