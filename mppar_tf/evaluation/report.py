@@ -181,7 +181,7 @@ def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
   figure.legend(handles, labels, loc="outside right center", frameon=False)
   seeds = sorted({sum(name_of(r) == method for r in runs) for method in methods})
   counts = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds a method"
-  spread = f": mean and standard deviation over {counts}, small dots are single runs" if seeds[-1] > 1 else ""
+  spread = f": mean and standard deviation over {counts}, small dots are single runs" if seeds[-1] > 1 else ": one seed, hence no spread"
   figure.suptitle(f"{settings[0]}{spread}", fontsize=10)
   whole_files.write(path, lambda part: figure.savefig(part, format="png", dpi=110))
 
