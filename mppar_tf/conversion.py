@@ -159,7 +159,12 @@ def _child(source: pathlib.Path, height: int, width: int, frames: pathlib.Path, 
     return "the TFLite converter ended well but wrote nothing"
   said = [line for line in done.stderr.splitlines() if line.strip()]
   reason = f"died of signal {-done.returncode}" if done.returncode < 0 else f"failed with exit code {done.returncode}"
-  return f"the TFLite converter {reason}: {said[-1].strip() if said else 'it said nothing'}"
+  return f"the TFLite converter {reason}: {without_folders(said[-1])[:300] if said else 'it said nothing'}"
+
+
+def without_folders(told: str) -> str:
+  """Words of an error for the manifest, which must not tell this machine's folders."""
+  return re.sub(r"(?:/[\w.+-]+)+/", "", " ".join(told.split()))
 
 
 def child(source: str, height: str, width: str, frames: str, *variants: str) -> None:
@@ -170,7 +175,7 @@ def child(source: str, height: str, width: str, frames: str, *variants: str) -> 
     try:
       content = convert(graph, int(height), int(width), variant, calibration)
     except Exception as error:  # whatever the converter raises: the other variants do not hang on it
-      told = re.sub(r"(?:/[\w.+-]+)+/", "", " ".join(str(error).split()))  # an export must not tell this machine's folders
+      told = without_folders(str(error))
       path.with_name(f"{variant}.refused").write_text(f"{type(error).__name__}: {told[:300]}", encoding="utf-8")
       continue
     whole_files.write(path.with_name(file_name(variant)), lambda part, content=content: part.write_bytes(content))

@@ -110,7 +110,8 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     starts = initial_weights.starts(built.test_attackers, model_options.test_attacker_weights, "test_attacker_weights")
     begun = initial_weights.fetched(starts), initial_weights.recognizer_of(run_dir, model_options.recognizer_weights)
     step = restore(run_dir, method, chosen, loop_options.keep_checkpoints)
-    anonymize, judged_file = evaluate_exported.find(chosen, method, clip_options.crop, run_options.threads) or (method.anonymize, None)
+    anonymize, judged_file = evaluate_exported.find(
+        chosen, method, run_options.method, clip_options.crop, run_options.threads) or (method.anonymize, None)
   except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, report.ReportError,
           initial_weights.WeightsError, evaluate_exported.NotThisRuns) as error:
     raise options.OptionError(str(error)) from error

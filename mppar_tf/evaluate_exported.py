@@ -15,12 +15,13 @@ class NotThisRuns(ValueError):
   """The export cannot be judged in place of this run's f^D; one line."""
 
 
-def find(chosen, method, crop: int, threads: int) -> tuple[Callable[[tf.Tensor], tf.Tensor], dict[str, Any]] | None:
+def find(chosen, method, name: str, crop: int, threads: int) -> tuple[Callable[[tf.Tensor], tf.Tensor], dict[str, Any]] | None:
   """(anonymize, what was judged) of --judged_export; None where there is none.
 
   Args:
     chosen: EvaluationOptions.
     method: with the weights of the checkpoint that is judged.
+    name: of that method.
     crop: side of the frames that are judged.
     threads: of LiteRT; 0: one for each core.
   Raises:
@@ -35,6 +36,8 @@ def find(chosen, method, crop: int, threads: int) -> tuple[Callable[[tf.Tensor],
     engine = Engine(content, threads=threads or os.cpu_count() or 1)
   except ModelRefused as error:
     raise NotThisRuns(f"--judged_export={chosen.judged_export}: {error}") from None
+  if described.get("method", name) != name:  # those without weights have one digest
+    raise NotThisRuns(f"--judged_export={chosen.judged_export} is of method {described['method']}, this run is of {name}")
   where, here = (described.get("anonymizer") or {}).get("sha256"), network_digest(method)
   if where != here:
     raise NotThisRuns(f"--judged_export={chosen.judged_export} was made from weights of SHA-256 {where}, --checkpoint={chosen.checkpoint} "

@@ -64,7 +64,7 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     return add_metrics(folder, run_dir)
   import tensorflow as tf
 
-  from mppar_tf import checkpoints, evaluate, experiment, export_metrics, exporting
+  from mppar_tf import checkpoints, evaluate, experiment, export_metrics, exporting, initial_weights
   from mppar_tf.data import records
   from mppar_tf.evaluation import report
   try:
@@ -76,12 +76,14 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
       raise options.OptionError(f"--run_dir={run_dir}: method {run_options.method} is not exported: {method.exportable}")
     step = evaluate.restore(run_dir, method, chosen, loop_options.keep_checkpoints)
     frames = training_frames(built, method, chosen, run_options.on_corrupt)
-  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError) as error:
+    started = started_from(run_dir)
+  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, initial_weights.WeightsError) as error:
     raise options.OptionError(str(error)) from error
   try:
     check_same(method, frames)
     sized = resized(frames, chosen.export_height or clip_options.crop, chosen.export_width or clip_options.crop)
     facts = facts_of(built, method, run_dir, step, chosen, (run_options, clip_options, model_options, train_options))
+    facts["initial_weights"] = started
     written = exporting.export(
         method.models["anonymizer"], folder, sized[:chosen.export_frames], facts, calibration=sized[chosen.export_frames:],
         variants=chosen.export_variants, force=chosen.force_variants, overwrite=chosen.overwrite)
@@ -91,6 +93,9 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     raise options.OptionError(str(error)) from error
   except exporting.ExportRefused as error:
     print(f"export: {error}", file=sys.stderr)
+    return REFUSED
+  except OSError as error:
+    print(f"export: {error.filename or folder}: {error.strerror or error}; nothing was written there", file=sys.stderr)
     return REFUSED
   for variant, reason in written["left_out"].items():
     print(f"export: {variant} is left out: {reason}", file=sys.stderr)
@@ -172,22 +177,30 @@ def facts_of(built, method, run_dir: pathlib.Path, step: int, chosen, run_flags)
   private = ("run_dir", "data_dir", "init_from", "recognizer_weights")  # paths of this machine
   flags = {name: value for group in run_flags for name, value in dataclasses.asdict(group).items() if name not in private}
   sources = {split["train"].manifest.dataset: split["train"].manifest for split in (built.clips, built.private)}
-  network = evaluate_exported.network_digest(method)
   made = {"name": model_options.anonymizer, "size": model_options.anonymizer_size, "width": model_options.anonymizer_width}
   licences: dict[str, list[str]] = {}
   for name, found in sources.items():
     licences.setdefault(found.licence.rstrip(".") or "licence not stated", []).append(name)
-  return {
+  facts = {
       "protocol": run_options.protocol, "method": run_options.method, "benchmark": run_options.benchmark,
-      "anonymizer": (made if method.learned else {"name": run_options.method}) | {"sha256": network},
+      "anonymizer": (made if method.learned else {"name": run_options.method}) | {"sha256": evaluate_exported.network_digest(method)},
       "trained": {"anonymizer": method.learned, "private_labels": method.private_labels, "attackers": list(method.met)},
       "checkpoint": {"which": chosen.checkpoint, "step": step}, "flags": flags, "seeds": [run_options.seed],
-      "metrics": export_metrics.of_checkpoint(run_dir, step, network), "git_commit": report.code_commit(),
+      "git_commit": report.code_commit(),
       "known_attributes": list(built.benchmark.known), "novel_attributes": list(built.benchmark.novel),
       "training_data": [{"dataset": name, "licence": found.licence or "not stated", "source_sha256": found.source_sha256}
                         for name, found in sources.items()],
       "statement": " ".join(f"{'Trained' if method.learned else 'Learned nothing, compared'} on {' and '.join(names)}: {licence}."
                             for licence, names in licences.items())}
+  return facts | {"metrics": export_metrics.of_checkpoint(run_dir, facts)}
+
+
+def started_from(run_dir: pathlib.Path) -> dict:
+  """Pretrained weights that the run began with, which bring a licence and leaks of their own: what for, and of which SHA-256 or set."""
+  from mppar_tf import initial_weights
+  taken = initial_weights.read(run_dir)
+  return ({"training_attackers": taken["training_attackers"]} if "training_attackers" in taken else {}) | (
+      {"recognizer": {"sha256": taken["recognizer"]["sha256"]}} if "recognizer" in taken else {})
 
 
 def summary(folder: pathlib.Path, written: dict, step: int, metrics_told: str) -> str:

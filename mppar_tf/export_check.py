@@ -10,7 +10,7 @@ import numpy as np
 from mppar_tf import exporting_card
 from mppar_tf.on_camera import judge, manifest, reference
 from mppar_tf.on_camera.engine import Engine
-from mppar_tf.on_camera.errors import ModelRefused
+from mppar_tf.on_camera.errors import ModelRefused, one_line
 
 DONE, REFUSED = 0, 3
 # Another processor sums in another order, and 8-bit kernels round differently; a file this much further from Keras than at its export is
@@ -33,8 +33,8 @@ def check(folder: pathlib.Path) -> int:
   for variant in sorted(described["models"]):
     try:
       lines.append(variant_line(folder, described, variant, expected))
-    except (ModelRefused, RuntimeError, ValueError, KeyError, TypeError) as error:
-      problems.append(f"{variant}: {' '.join(str(error).split())[:300]}")
+    except (ModelRefused, RuntimeError, ValueError, KeyError, TypeError, MemoryError) as error:
+      problems.append(f"{variant}: {str(error)[:300]}")
   if not described["models"]:
     problems.append(f"{folder}: holds no TFLite model")
   if "saved_model" in described and importlib.util.find_spec("tensorflow"):
@@ -45,28 +45,30 @@ def check(folder: pathlib.Path) -> int:
     lines.append("saved_model: hashes compared, not run (no TensorFlow here)")
   # A file's problem can be found by its hash and again by running it: it is told once.
   for problem in dict.fromkeys(problems):
-    print(f"export: {problem}", file=sys.stderr)
+    print(f"export: {one_line(problem)}", file=sys.stderr)
   if problems:
     return REFUSED
   lines += [f"{variant}: left out when it was exported: {reason}" for variant, reason in sorted(described.get("left_out", {}).items())]
   judged = exporting_card.judged(described) is not None
-  print("\n".join([f"{folder}: whole; {described.get('method', 'unknown method')}, protocol {described.get('protocol', 'unknown')}, "
-                   f"input {described['input']['shape']}, "
-                   f"{'judged' if judged else exporting_card.not_judged(described) + ': nobody has measured what it hides'}",
-                   *lines, described.get("statement", "training data: not stated")]))
+  lines = [f"{folder}: whole; {described.get('method', 'unknown method')}, protocol {described.get('protocol', 'unknown')}, "
+           f"input {described['input']['shape']}, "
+           f"{'judged' if judged else exporting_card.not_judged(described) + ': nobody has measured what it hides'}",
+           *lines, described.get("statement", "training data: not stated")]
+  print("\n".join(map(one_line, lines)))
   return DONE
 
 
 def variant_line(folder: pathlib.Path, described: Mapping[str, Any], variant: str, expected: np.ndarray | None) -> str:
   """Runs a TFLite file on the built-in pictures; what was found, in words. Raises ModelRefused where it is not what was exported."""
   height, width = described["input"]["shape"][1:3]
-  pictures, entry = judge.built_in_pictures(height, width), described["models"][variant]
+  entry = described["models"][variant]
   _, content = manifest.load(folder, variant)
   engine = Engine(content)
   if engine.shape != (height, width, 3):
     raise ModelRefused(f"input {list(engine.shape)}, the manifest says {[height, width, 3]}")
   if "interface" in entry and entry["interface"] != engine.interface:
     raise ModelRefused(f"takes and gives {engine.interface}, the manifest says {entry['interface']}")
+  pictures = judge.built_in_pictures(height, width)
   outputs = engine.run_all(pictures)
   fault = judge.fault(pictures, outputs)
   if fault:
@@ -80,7 +82,7 @@ def _compared(expected: np.ndarray | None, outputs: np.ndarray, entry: Mapping[s
   if expected is None:
     return "not compared with Keras (an export without reference)"
   psnr, then = judge.psnr_db(expected, outputs), entry["built_in"]["psnr_db"]
-  if psnr < min(then - SLACK_DB, ENOUGH_DB):
+  if not psnr >= min(then - SLACK_DB, ENOUGH_DB):
     raise ModelRefused(f"differs from Keras on the built-in pictures: PSNR {psnr:.1f} dB, {then:.1f} when it was exported")
   return f"{psnr:.1f} dB to Keras"
 

@@ -10,14 +10,13 @@ CROP = "--crop="
 HEADLINE = ("action_top1", "action_top1_before_polish", "privacy_cmap_known", "privacy_cmap_novel", "identity_accuracy")
 
 
-def of_checkpoint(run_dir: pathlib.Path, step: int, sha256: str | None) -> dict[str, Any] | None:
-  """The figures of the run's evaluation; None where it was not this checkpoint that was evaluated.
+def of_checkpoint(run_dir: pathlib.Path, described: Mapping[str, Any]) -> dict[str, Any] | None:
+  """The figures of the run's evaluation; None where it was not the checkpoint of this manifest that was evaluated.
 
-  `sha256`: of the anonymizer's weights, looked at where both sides tell it: a run that was trained anew has the same steps.
   They say of which size they are, and `exporting_card.write` puts them where they belong.
   """
   results = _own(run_dir)
-  return figures(results) if results and _another(results, step, sha256) is None else None
+  return figures(results) if results and _another(results, described) is None else None
 
 
 def where_they_are(run_dir: pathlib.Path, described: Mapping[str, Any]) -> str:
@@ -25,7 +24,7 @@ def where_they_are(run_dir: pathlib.Path, described: Mapping[str, Any]) -> str:
   checkpoint, results = described.get("checkpoint") or {}, _own(run_dir)
   if results is None:
     return "none, mppar_tf.evaluate has not judged this run"
-  another = _another(results, checkpoint.get("step"), (described.get("anonymizer") or {}).get("sha256"))
+  another = _another(results, described)
   if another:
     return f"left out, mppar_tf.evaluate judged {another} (--checkpoint={checkpoint.get('which')})"
   if other := exporting_card.elsewhere(described):
@@ -39,8 +38,18 @@ def _own(run_dir: pathlib.Path) -> dict[str, Any] | None:
   return report.read(path) if path.exists() else None
 
 
-def _another(results: Mapping[str, Any], step: int | None, sha256: str | None) -> str | None:
-  """What was judged and is not this network, in words; None where it was this one."""
+def _another(results: Mapping[str, Any], described: Mapping[str, Any]) -> str | None:
+  """What was judged and is not the network of this manifest, in words; None where it was this one.
+
+  The weights' SHA-256 is looked at where both sides tell it: a run that was trained anew has the same steps. Methods without weights,
+  downsampling by 2 and by 8 say, have one and the same, so that the method counts, too.
+  """
+  step, sha256 = (described.get("checkpoint") or {}).get("step"), (described.get("anonymizer") or {}).get("sha256")
+  ours = described.get("method"), (described.get("seeds") or [None])[0], described.get("protocol")
+  judged = results.get("method"), results.get("seed"), results.get("trained_protocol", results.get("protocol"))
+  for name, own, other in zip(("method", "seed", "training under protocol"), ours, judged):
+    if None not in (own, other) and own != other:
+      return f"{name} {other} and this is {own}"
   if results.get("checkpoint_step") != step:
     return f"step {results.get('checkpoint_step')} (--checkpoint={results.get('checkpoint')}) and this is step {step}"
   if sha256 and results.get("anonymizer_sha256", sha256) != sha256:
@@ -91,5 +100,5 @@ def add(folder: pathlib.Path, described: Mapping[str, Any], run_dir: pathlib.Pat
       told[variant] = f"left out: {path} judged a file of SHA-256 {judged}, this one has {here}"
       continue
     models[variant], told[variant] = {**entry, "metrics": figures(results)}, "in the manifest"
-  own = of_checkpoint(run_dir, (described.get("checkpoint") or {}).get("step"), (described.get("anonymizer") or {}).get("sha256"))
+  own = of_checkpoint(run_dir, described)
   return exporting_card.write(folder, {**described, "models": models} | ({"metrics": own} if own else {})), told

@@ -54,6 +54,7 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
     raise ExportRefused(f"frames to calibrate on are {list(calibration.shape[1:3])} pixels, those to compare on {list(frames.shape[1:3])}")
   if ESSENTIAL not in variants:
     raise ExportRefused(f"variants {', '.join(variants) or 'none'}: {ESSENTIAL} is always written, the others are measured by it")
+  folder = folder.resolve()  # a link's name cannot be given to a folder
   _settle(folder)
   _check_place(folder, overwrite)
   try:
@@ -176,7 +177,9 @@ def _settle(folder: pathlib.Path) -> None:
   old = _set_aside(folder)
   if old.exists() and _free(folder):
     os.replace(old, folder)
-  shutil.rmtree(old, ignore_errors=True)
+  with contextlib.suppress(ModelRefused):  # no export: somebody else's, which stays
+    manifest.read(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from mppar_tf.on_camera import manifest
 
 NAME = "model_card.md"
 LEAKS = 0.5  # an attribute of which more than this share of what raw frames tell is left is named first
+LEAST = 0.01  # average precision above chance; less tells nothing
 KINDS = {"privacy_cmap_known": ("known attributes", "cMAP"), "privacy_cmap_novel": ("novel attributes", "cMAP"),
          "identity_accuracy": ("identity", "accuracy")}  # figure -> what is read, by which measure
 NO_MEASURE = "NOT JUDGED"
@@ -165,7 +166,8 @@ def _tested(described, metrics) -> Iterator[str]:
     yield f"{not_judged(described)}: against nothing, as far as anybody knows."
     return
   judgement, budget = metrics.get("judged") or {}, metrics["budget"]
-  attackers, known, novel = metrics.get("attackers", {}), described.get("known_attributes", []), described.get("novel_attributes", [])
+  attackers = metrics.get("attackers", {})
+  known, novel = (_judged_attributes(described, metrics, side) for side in ("known", "novel"))
   yield "\n".join([
       f"- Data: {judgement.get('split', 'test')} split of {described.get('benchmark')}, {judgement.get('items', 'unknown')} private items, "
       f"{judgement.get('videos', 'unknown')} videos, frames of {told_pixels(judged_pixels(metrics, described))}; protocol "
@@ -183,6 +185,14 @@ def _tested(described, metrics) -> Iterator[str]:
                   for name, own in attackers.items()])
 
 
+def _judged_attributes(described, metrics, side: str) -> list[str]:
+  """Those that were judged; an export's own flags may name others than the evaluation's."""
+  precision = metrics.get("average_precision")
+  if not precision:
+    return described.get(f"{side}_attributes", [])
+  return [name for name, one in precision.items() if bool(one.get("known")) == (side == "known")]
+
+
 def _leaks(described, metrics) -> Iterator[str]:
   if metrics is None:
     yield f"{not_judged(described)}: assume that it protects nothing."
@@ -190,8 +200,15 @@ def _leaks(described, metrics) -> Iterator[str]:
     rows = sorted(((name, one, _share(one)) for name, one in metrics["average_precision"].items()),
                   key=lambda row: (row[2] is None, -(row[2] or 0)))
     open_ones = [name for name, _, share in rows if share is not None and share > LEAKS]
-    yield (f"More than half of what raw frames tell is left of: **{', '.join(open_ones)}**." if open_ones else
-           "Of no attribute more than half of what raw frames tell is left.")
+    # An attacker that learned nothing of raw frames was a weak one; what it reads behind the anonymizer is there all the same.
+    unlike = [name for name, one, share in rows if share is None and one["anonymized"] - one["chance"] > LEAST]
+    if open_ones:
+      yield f"More than half of what raw frames tell is left of: **{', '.join(open_ones)}**."
+    if unlike:
+      yield f"Read behind the anonymizer, though not on raw frames: **{', '.join(unlike)}**."
+    if not open_ones and not unlike:
+      yield ("The test shows nothing: raw frames, too, tell no more than chance." if all(share is None for *_, share in rows) else
+             "Of no attribute more than half of what raw frames tell is left.")
     yield ("Average precision in percent, the largest over attackers. What is left: 0 is chance, 100 is raw frames; a dash: raw frames "
            "tell no more than chance, so the test shows nothing.")
     yield _table(["attribute", "known or novel", "anonymized", "raw frames", "chance", "left"],
@@ -242,6 +259,11 @@ def _files(described) -> Iterator[str]:
 def _data(described) -> Iterator[str]:
   sets = [f"- {one.get('dataset')}: {one.get('licence')}" for one in described.get("training_data", [])]
   yield "\n".join([described.get("statement", "Training data: not stated."), *([""] + sets if sets else [])])
+  if begun := described.get("initial_weights"):
+    given = [f"f^A, from weights of SHA-256 `{begun['recognizer'].get('sha256')}`"] if "recognizer" in begun else []
+    if "training_attackers" in begun:
+      given.append(f"attackers of training, from ImageNet weights: {', '.join(begun['training_attackers'])}")
+    yield f"Training began with pretrained networks, whose data and licences count, too: {'; '.join(given)}."
   yield ("The network inherits what its training data's licences ask; read them before the network is sold or deployed."
          if _learned(described) else
          "No weight comes from these data; on frames of them it was compared, and ranges of 8-bit files were measured.")
@@ -273,7 +295,7 @@ def _models(described) -> list[tuple[str, Mapping[str, Any]]]:
 def _share(one: Mapping[str, Any]) -> float | None:
   """Which share of what raw frames tell beyond chance is left."""
   gain = one["raw"] - one["chance"]
-  return (one["anonymized"] - one["chance"]) / gain if gain > 0.01 else None
+  return (one["anonymized"] - one["chance"]) / gain if gain > LEAST else None
 
 
 def _worst(kind: str, metrics: Mapping[str, Any]) -> str:

@@ -48,8 +48,9 @@ def problems(folder: pathlib.Path, described: Mapping[str, Any], reference: np.n
 
   `reference`: what Keras made of them, or None where the export does not tell.
   """
-  pictures, place = judge.built_in_pictures(*described["input"]["shape"][1:3]), folder / SAVED_MODEL
+  place = folder / SAVED_MODEL
   try:
+    pictures = judge.built_in_pictures(*described["input"]["shape"][1:3])
     with tempfile.TemporaryDirectory(prefix="mppar_check_") as temporary:
       copy_verified(folder, described, pathlib.Path(temporary))
       outputs = _outputs(pathlib.Path(temporary) / SAVED_MODEL, described, pictures)

@@ -202,9 +202,12 @@ class Schedule:
     accuracies = state["attacker_accuracy"]
     if set(accuracies) != set(self._attackers):
       raise ValueError(f"the saved gate knows attackers {sorted(accuracies)}, this run has {sorted(self._attackers)}")
-    if state["counts"].get("anonymizer") and (unknown := sorted(set(self._state) - set(state))):
+    begun = sum(state["counts"].values()) > sum(stage.rounds * len(stage.roles) for stage in self._stages)
+    if begun and (unknown := sorted(set(self._state) - set(state))):
       raise ValueError(f"the saved game is another one: it knows nothing of {', '.join(unknown)}")
     taken = copy.deepcopy({key: state.get(key, fresh) for key, fresh in self._state.items()})
+    if self._game and not begun:  # methods share initialisations, and the giver's game may bear this one's name and begin otherwise
+      taken |= self._game.fresh()
     # JSON may have sorted the names, and attackers take turns in their own order.
     taken["attacker_accuracy"] = {name: accuracies[name] for name in self._attackers}
     self._state = taken | {key: collections.Counter(taken[key]) for key in ("counts", "reasons")}

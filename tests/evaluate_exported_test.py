@@ -39,7 +39,7 @@ def chosen(folder, variant="int8"):
 @pytest.mark.parametrize("variant", ["float32", "int8"])
 def test_clips_go_through_the_file_frame_by_frame(world, variant):
   _, method, folder = world
-  anonymize, told = evaluate_exported.find(chosen(folder, variant), method, 16, 1)
+  anonymize, told = evaluate_exported.find(chosen(folder, variant), method, "mppar", 16, 1)
   content = (folder / f"anonymizer_{variant}.tflite").read_bytes()
   assert told == {"variant": variant, "file": f"anonymizer_{variant}.tflite", "bytes": len(content), "sha256": manifest.sha256(content)}
   clips = tiny_exports.pictures(6, 16, 16).astype(np.float32).reshape(2, 3, 16, 16, 3) / 255  # [B, T, H, W, 3]
@@ -52,13 +52,13 @@ def test_clips_go_through_the_file_frame_by_frame(world, variant):
 
 
 def test_nothing_is_judged_in_place_of_f_d_unless_asked(world):
-  assert evaluate_exported.find(options.EvaluationOptions(), world[1], 16, 1) is None
+  assert evaluate_exported.find(options.EvaluationOptions(), world[1], "mppar", 16, 1) is None
 
 
 @pytest.mark.parametrize("how, word", [
     ("other weights", "was made from weights of SHA-256"), ("damaged", "SHA-256"), ("other size", "takes frames of 16x16 pixels"),
     ("no variant", "no variant 'float16', there: float32, int8"), ("no export", "no readable manifest.json"),
-    ("a file", "is a file: give its folder")])
+    ("a file", "is a file: give its folder"), ("other method", "is of method mppar, this run is of another")])
 def test_another_export_is_refused(world, tmp_path, how, word):
   _, method, whole = world
   folder = tmp_path / "x"
@@ -75,7 +75,9 @@ def test_another_export_is_refused(world, tmp_path, how, word):
   elif how == "a file":
     folder = folder / "anonymizer_int8.tflite"
   with pytest.raises(evaluate_exported.NotThisRuns, match=word):
-    evaluate_exported.find(chosen(folder, "float16" if how == "no variant" else "int8"), method, 24 if how == "other size" else 16, 1)
+    variant = "float16" if how == "no variant" else "int8"
+    name, crop = "another" if how == "other method" else "mppar", 24 if how == "other size" else 16
+    evaluate_exported.find(chosen(folder, variant), method, name, crop, 1)
 
 
 def test_a_files_figures_stand_beside_the_runs_own_and_reach_its_manifest(world, capsys):

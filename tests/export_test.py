@@ -134,7 +134,7 @@ def test_metrics_of_this_checkpoint_alone_are_told(tmp_path, step, sha256, told,
   described = {"checkpoint": {"step": 17, "which": "best"}, "anonymizer": {"sha256": "own"}}
   assert export_metrics.where_they_are(tmp_path, described) == "none, mppar_tf.evaluate has not judged this run"
   report.write(tmp_path / "results.json", results_of(step, **({"anonymizer_sha256": sha256} if sha256 else {})))
-  found = export_metrics.of_checkpoint(tmp_path, 17, "own")
+  found = export_metrics.of_checkpoint(tmp_path, described)
   assert export_metrics.where_they_are(tmp_path, described) == where
   side = {"action_top1": 0.5, "privacy_cmap_novel": 0.4}
   expected = {"anonymized": side, "raw": side, "chance": {"action_top1": 0.1}, "budget": {"attack_steps": 9, "polish_steps": 2},

@@ -166,6 +166,17 @@ def test_a_saved_game_goes_on_as_if_it_had_not_stopped(seed):
     assert json.loads(json.dumps(first.state())) == saved, "playing on from a copy changed what it was copied from"
 
 
+@pytest.mark.parametrize("theirs, ours", [(GRL_AND_ENTROPY, K_BEAM), (K_BEAM, GRL_AND_ENTROPY)], ids=["grl", "k_beam"])
+def test_a_game_begun_from_anothers_initialisation_plays_its_own_order(theirs, ours):
+  stage = [Stage("attackers", ("attacker/p", "attacker/q"), 1)]
+  giver, taker, alone = (Schedule(stage, ATTACKERS, loops(order)) for order in (theirs, ours, ours))
+  play(giver, scripted(), steps=2)
+  play(alone, scripted(), steps=2)
+  taker.load(json.loads(json.dumps(giver.state())))
+  assert taker.state() == alone.state()
+  assert play(taker, scripted(), steps=9) == play(alone, scripted(), steps=9)
+
+
 def gate():
   return GateLimits(0.7, 0.95, 0, 0, 0, 0.0, 2)
 

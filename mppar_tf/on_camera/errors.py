@@ -5,12 +5,17 @@ import traceback
 LONGEST = 600  # letters of a message: names and numbers in it come from files of others
 
 
+def one_line(text: object) -> str:
+  """Words of a file or a server as they can be printed: without line breaks and what steers a terminal."""
+  return "".join(letter for letter in " ".join(str(text).split()) if letter.isprintable())
+
+
 class CameraError(RuntimeError):
   """The camera stopped and gave out nothing more. Base of all reasons; by itself an error inside the program."""
   exit_code = 7
 
   def __init__(self, message: str):
-    words = " ".join(str(message).split())
+    words = one_line(message)
     super().__init__(words if len(words) <= LONGEST else words[:LONGEST] + "...")
 
 

@@ -19,11 +19,14 @@ FEWEST_EDGES = 8               # fewer tell nothing
 UNCHANGED_SHARE = 0.25         # of a picture's edges may come back as they were; of real clips' 0.02 do at most
 RANGE_SLACK = 0.05             # outputs may leave [0, 1] by rounding, not by more
 PSNR_CAP_DB = 200.0            # equal pictures have no finite PSNR, and JSON no infinity
+PICTURES = 2                   # built-in ones
 
 
 def psnr_db(first: np.ndarray, second: np.ndarray) -> float:
-  """Peak signal-to-noise ratio of two arrays of one shape with peak 1, in dB, capped at PSNR_CAP_DB."""
+  """Peak signal-to-noise ratio of two arrays of one shape with peak 1, in dB, within +-PSNR_CAP_DB; not finite: the least."""
   error = np.mean(np.square(np.asarray(first, np.float64) - np.asarray(second, np.float64)))
+  if not np.isfinite(error):
+    return -PSNR_CAP_DB
   return float(min(PSNR_CAP_DB, -10 * np.log10(max(error, 1e-20))))
 
 

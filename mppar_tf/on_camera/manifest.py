@@ -28,6 +28,8 @@ NAME = "manifest.json"
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8")  # TFLite files that an export may have
 _REQUIRED = ("format_version", "files", "models", "input", "output")
 LARGEST = 16 << 20  # bytes of a manifest; more is none
+LARGEST_SIDE = 8192  # pixels of a network's frames; more is no camera's, and its pictures would not fit into memory
+_WORDS = {"method": str, "protocol": str, "statement": str, "left_out": dict}  # what is told to people, where it is there
 
 
 def sha256(content: bytes) -> str:
@@ -61,13 +63,13 @@ def read(folder: pathlib.Path, pinned: str | None = None) -> dict[str, Any]:
   """
   path = folder / NAME
   try:
-    content = _read(path, LARGEST)
+    content = _read(folder, NAME, LARGEST)
   except (OSError, ValueError) as error:
     raise ModelRefused(f"model {folder}: no readable {NAME} ({getattr(error, 'strerror', None) or error})") from None
   if pinned is not None and sha256(content) != pinned.lower():
     raise ModelRefused(f"model {path}: SHA-256 {sha256(content)} is not the pinned {pinned}")
   try:
-    manifest = json.loads(content)
+    manifest = json.loads(content, parse_constant=_refused)
   except (ValueError, RecursionError):
     raise ModelRefused(f"model {path}: not a JSON file") from None
   missing = [key for key in _REQUIRED if not isinstance(manifest, dict) or key not in manifest]
@@ -76,6 +78,9 @@ def read(folder: pathlib.Path, pinned: str | None = None) -> dict[str, Any]:
   wrong = [key for key in ("files", "models") if not isinstance(manifest[key], dict)]
   if wrong:
     raise ModelRefused(f"model {path}: {wrong[0]!r} is a {type(manifest[wrong[0]]).__name__}, not an object by name")
+  wrong = [key for key, kind in _WORDS.items() if key in manifest and not isinstance(manifest[key], kind)]
+  if wrong:
+    raise ModelRefused(f"model {path}: {wrong[0]!r} is a {type(manifest[wrong[0]]).__name__}, not a {_WORDS[wrong[0]].__name__}")
   if manifest["format_version"] != FORMAT_VERSION:
     raise ModelRefused(f"model {path}: format version {manifest['format_version']!r}, this program reads {FORMAT_VERSION}")
   _check_shapes(path, manifest)
@@ -86,9 +91,9 @@ def _check_shapes(path: pathlib.Path, manifest: Mapping[str, Any]) -> None:
   for side in ("input", "output"):
     described = manifest[side]
     shape = described.get("shape") if isinstance(described, dict) else None
-    if (not isinstance(shape, list) or len(shape) != 4 or not all(isinstance(n, int) and n > 0 for n in shape)
+    if (not isinstance(shape, list) or len(shape) != 4 or not all(type(n) is int and 0 < n <= LARGEST_SIDE for n in shape)
         or shape[0] != 1 or shape[3] != 3):
-      raise ModelRefused(f"model {path}: {side} shape {shape!r} is not [1, height, width, 3]")
+      raise ModelRefused(f"model {path}: {side} shape {shape!r} is not [1, height, width, 3] of at most {LARGEST_SIDE} pixels a side")
     if described.get("range") != [0.0, 1.0] or described.get("dtype") != "float32":
       raise ModelRefused(f"model {path}: {side} is {described.get('dtype')!r} in {described.get('range')!r}, not 'float32' in [0.0, 1.0]")
   if manifest["input"]["shape"] != manifest["output"]["shape"]:
@@ -104,16 +109,26 @@ def verified(folder: pathlib.Path, manifest: Mapping[str, Any], name: str) -> by
     size = (folder / name).stat().st_size
     if size != expected.get("bytes"):
       raise ModelRefused(f"model {folder / name}: {size} bytes, {NAME} says {expected.get('bytes')}")
-    content = _read(folder / name, size)
+    content = _read(folder, name, size)
   except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
-    raise ModelRefused(f"model {folder / name}: not readable ({getattr(error, 'strerror', None) or type(error).__name__})") from None
+    raise ModelRefused(f"model {folder / name}: not readable ({getattr(error, 'strerror', None) or error})") from None
   if sha256(content) != expected.get("sha256"):
     raise ModelRefused(f"model {folder / name}: SHA-256 {sha256(content)}, {NAME} says {expected.get('sha256')}")
   return content
 
 
-def _read(path: pathlib.Path, most: int) -> bytes:
-  """The bytes of a file, at most `most`. Raises OSError, and ValueError for more, and for a device or pipe, whose bytes may never end."""
+def _refused(constant: str):
+  raise ValueError(f"{constant} is no number")  # one that is not finite passes every comparison
+
+
+def _read(folder: pathlib.Path, name: str, most: int) -> bytes:
+  """The bytes of a file of `folder`, at most `most`.
+
+  Raises OSError, and ValueError for more, for a link out of the folder, and for a device or pipe, whose bytes may never end.
+  """
+  path = folder / name
+  if not path.resolve().is_relative_to(folder.resolve()):
+    raise ValueError("a link out of the export")
   if not path.is_file() and path.exists():
     raise ValueError("no regular file")
   with open(path, "rb") as file:
@@ -131,10 +146,10 @@ def problems(folder: pathlib.Path, manifest: Mapping[str, Any]) -> list[str]:
       verified(folder, manifest, name)
     except ModelRefused as error:
       found.append(str(error))
-  # A stray file inside saved_model/ is loaded with it; one beside it (a README, say) is nobody's business.
-  for name in list_files(folder):
-    if name not in manifest["files"] and name.startswith("saved_model/"):
-      found.append(f"model {folder / name}: not listed in {NAME}")
+  # A stray file inside saved_model/ is loaded with it; one beside it (a README, say) is nobody's business, and is not opened.
+  for path in sorted((folder / "saved_model").rglob("*")):
+    if path.relative_to(folder).as_posix() not in manifest["files"] and (path.is_symlink() or not path.is_dir()):
+      found.append(f"model {path}: not listed in {NAME}")
   return found
 
 

@@ -3,11 +3,12 @@
 import io
 import pathlib
 import zipfile
+import zlib
 from typing import Any, Mapping
 
 import numpy as np
 
-from mppar_tf.on_camera import manifest
+from mppar_tf.on_camera import judge, manifest
 from mppar_tf.on_camera.errors import ModelRefused
 
 NAME, FIELD = "reference.npz", "outputs"
@@ -27,8 +28,9 @@ def read(folder: pathlib.Path, described: Mapping[str, Any]) -> np.ndarray | Non
   try:
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
       outputs = stored[FIELD]
-  except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+  # A file of another kind, a damaged or an empty one, or one that claims more than memory holds.
+  except (ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
     raise ModelRefused(f"model {folder / NAME}: no reference can be read ({type(error).__name__})") from None
-  if outputs.dtype != np.uint16 or list(outputs.shape[1:]) != described["input"]["shape"][1:]:
+  if outputs.dtype != np.uint16 or list(outputs.shape) != [judge.PICTURES, *described["input"]["shape"][1:]]:
     raise ModelRefused(f"model {folder / NAME}: {outputs.dtype} {list(outputs.shape)} is no reference for {described['input']['shape']}")
   return outputs.astype(np.float32) / LEVELS
