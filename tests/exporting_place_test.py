@@ -46,6 +46,26 @@ def test_replaces_an_export_when_asked_and_nothing_else_ever(exported, tmp_path)
   assert sorted(p.name for p in tmp_path.iterdir()) == ["holiday", "old"]
 
 
+def test_a_link_to_an_export_stays_one_and_is_replaced_again_and_again(tmp_path):
+  model, frames = tiny_exports.anonymizer(), tiny_exports.pictures01(2)
+  tiny_exports.write(tmp_path / "first", model)
+  (tmp_path / "current").symlink_to("first")
+  for _ in range(2):
+    exporting.export(model, tmp_path / "current", frames, {}, overwrite=True, **SMALLER)
+  assert (tmp_path / "current").is_symlink() and sorted(manifest.read(tmp_path / "first")["models"]) == ["float32"]
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["current", "first"]
+
+
+def test_what_is_no_export_stays_also_under_the_name_of_one_that_was_set_aside(tmp_path):
+  (tmp_path / ".x.old").mkdir()
+  (tmp_path / ".x.old" / "thesis.txt").write_bytes(b"precious")
+  (tmp_path / "x").mkdir()
+  (tmp_path / "x" / "photo.jpg").write_bytes(b"precious")
+  with pytest.raises(exporting.ExportRefused, match="exists already"):
+    exporting.export(tiny_exports.anonymizer(), tmp_path / "x", tiny_exports.pictures01(2), {}, **SMALLER)
+  assert (tmp_path / ".x.old" / "thesis.txt").read_bytes() == b"precious"
+
+
 def records_folder(folder):
   fixtures.write_tiny_datasets(str(folder))
   return folder / "tiny_clips"

@@ -7,9 +7,9 @@
                    camera reads "file" alone
   input, output    {"name", "shape" [1, H, W, 3], "layout", "dtype", "range" [low, high], "colour"}, as `engine.Engine` takes and gives
   reference        {"file"}: what Keras makes of judge.built_in_pictures, as an .npz of 16-bit integers; --check compares with it
-and, for people: protocol, method, benchmark, flags, seeds, trained (whether f^D learned, whether from private labels, against whom),
-metrics, metrics_of_another_size (figures of frames of other pixels, which promise nothing here), git_commit, versions, training_data,
-statement, identity, machine, calibration, left_out (variant -> why).
+and, for people: protocol, method, benchmark, flags, seeds, initial_weights (pretrained ones that training began with), trained (whether
+f^D learned, whether from private labels, against whom), metrics, metrics_of_another_size (figures of frames of other pixels, which promise
+nothing here), git_commit, versions, training_data, statement, identity, machine, calibration, left_out (variant -> why).
 
 Hashes guard against damage and mix-ups. Whoever can replace a file can replace its manifest too: pin the manifest's own hash
 (`pinned` here, --manifest_sha256 at the camera) where that matters.
