@@ -100,6 +100,12 @@ def test_no_file_is_followed_out_of_the_export(folder, tmp_path, capsys, name):
   assert "a link out of the export" in told and hashlib.sha256(content).hexdigest() not in told
 
 
+def test_links_in_a_circle_are_told(folder, capsys):
+  (folder / "anonymizer_float32.tflite").unlink()
+  (folder / "anonymizer_float32.tflite").symlink_to("anonymizer_float32.tflite")
+  assert "not readable" in refused(folder, capsys)
+
+
 def test_links_within_the_export_and_to_it_are_its_own(folder, tmp_path, capsys):
   (folder / "anonymizer_float32.tflite").rename(folder / "kept")
   (folder / "anonymizer_float32.tflite").symlink_to("kept")
