@@ -76,26 +76,24 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
       raise options.OptionError(f"--run_dir={run_dir}: method {run_options.method} is not exported: {method.exportable}")
     step = evaluate.restore(run_dir, method, chosen, loop_options.keep_checkpoints)
     frames = training_frames(built, method, chosen, run_options.on_corrupt)
-    started = started_from(run_dir)
-  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError, initial_weights.WeightsError) as error:
+  except (experiment.ExperimentError, records.RecordsError, checkpoints.CheckpointError) as error:
     raise options.OptionError(str(error)) from error
   try:
     check_same(method, frames)
     sized = resized(frames, chosen.export_height or clip_options.crop, chosen.export_width or clip_options.crop)
     facts = facts_of(built, method, run_dir, step, chosen, (run_options, clip_options, model_options, train_options))
-    facts["initial_weights"] = started
     written = exporting.export(
         method.models["anonymizer"], folder, sized[:chosen.export_frames], facts, calibration=sized[chosen.export_frames:],
         variants=chosen.export_variants, force=chosen.force_variants, overwrite=chosen.overwrite)
     if any((run_dir / f"results_{variant}.json").exists() for variant in written["models"]):
       written, _ = export_metrics.add(folder, written, run_dir)
-  except report.ReportError as error:
+  except (report.ReportError, initial_weights.WeightsError) as error:
     raise options.OptionError(str(error)) from error
   except exporting.ExportRefused as error:
     print(f"export: {error}", file=sys.stderr)
     return REFUSED
   except OSError as error:
-    print(f"export: {error.filename or folder}: {error.strerror or error}; nothing was written there", file=sys.stderr)
+    print(f"export: {error.filename or folder}: {error.strerror or error}", file=sys.stderr)
     return REFUSED
   for variant, reason in written["left_out"].items():
     print(f"export: {variant} is left out: {reason}", file=sys.stderr)
@@ -186,7 +184,7 @@ def facts_of(built, method, run_dir: pathlib.Path, step: int, chosen, run_flags)
       "anonymizer": (made if method.learned else {"name": run_options.method}) | {"sha256": evaluate_exported.network_digest(method)},
       "trained": {"anonymizer": method.learned, "private_labels": method.private_labels, "attackers": list(method.met)},
       "checkpoint": {"which": chosen.checkpoint, "step": step}, "flags": flags, "seeds": [run_options.seed],
-      "git_commit": report.code_commit(),
+      "git_commit": report.code_commit(), "initial_weights": started_from(run_dir),
       "known_attributes": list(built.benchmark.known), "novel_attributes": list(built.benchmark.novel),
       "training_data": [{"dataset": name, "licence": found.licence or "not stated", "source_sha256": found.source_sha256}
                         for name, found in sources.items()],

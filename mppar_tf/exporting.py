@@ -175,10 +175,13 @@ def _set_aside(folder: pathlib.Path) -> pathlib.Path:
 def _settle(folder: pathlib.Path) -> None:
   """Ends a replacement, also one that failed or was killed half-way: the export that was set aside comes back, or goes for a newer one."""
   old = _set_aside(folder)
-  if old.exists() and _free(folder):
-    os.replace(old, folder)
-  with contextlib.suppress(ModelRefused):  # no export: somebody else's, which stays
+  try:
     manifest.read(old)
+  except ModelRefused:  # nothing was set aside; what is no export is somebody else's and stays where it is
+    return
+  if _free(folder):
+    os.replace(old, folder)
+  else:
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -2,11 +2,10 @@
 
 from mppar_tf.data.vocabularies import VISPR_7, VISPR_17
 from mppar_tf.tables.contract import Row, Table
-from mppar_tf.tables.vita import EIGHT, IDENTITY
+from mppar_tf.tables.vita import EIGHT, IDENTITY, RESTARTING
 
 SOURCE = "pilot 2018"
 ATTRIBUTES = ("twin", "ucf101_vispr")
-RESTARTING = {"ixmas_identity": ("--restart_every=50",)}
 FACTORS = (1, 2, 3, 4, 6, 8, 14, 16, 28, 56)
 PLAYED, TOO_MANY = (1, 2, 4, 6, 8), (10, 12, 14, 16, 18)
 LACKING = "more training attackers than there are architectures that no test attacker is of: eight"
@@ -20,7 +19,7 @@ def entropy(size: int, restarting: bool) -> Row:
   if size in TOO_MANY:
     return Row(label, None, paper, lacking=LACKING)
   flags = ("--method=entropy", f"--ensemble={size}", f"--restart_every={100 if restarting else 0}")
-  return Row(label, flags, paper, RESTARTING) if restarting else Row(label, flags, paper)
+  return Row(label, flags, paper, {"ixmas_identity": RESTARTING}) if restarting else Row(label, flags, paper)
 
 
 TABLES = {
