@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import select
 import sys
 import types
 import typing
@@ -154,13 +155,41 @@ def main(program: Callable[[], int | None], option_classes: Sequence[type], doc:
     arguments: the command line without the program's name; default `sys.argv[1:]`.
     before: may rewrite the expanded arguments, e.g. put those of a run folder before them.
   Returns:
-    The exit code: 0 done, 2 for bad input. Programs document others.
+    The exit code: 0 done, 1 where whoever reads the output left before its end (`| head`), 2 for bad input. Programs document others.
   """
+  try:
+    code = _main(program, option_classes, doc, sys.argv[1:] if arguments is None else arguments, before)
+    sys.stdout.flush()  # here, not at the interpreter's exit, where a reader that left is a traceback
+    return code
+  except BrokenPipeError:
+    if not _reader_left():
+      raise
+    return 1
+
+
+def _reader_left() -> bool:
+  """Whether it is standard output whose other end is closed. What is left in its buffer is thrown away then, without a word."""
+  try:
+    output = sys.stdout.fileno()
+  except (OSError, ValueError):  # not a file of the system's: a test's, say
+    return False
+  watched = select.poll()
+  watched.register(output, 0)
+  if not any(event & select.POLLERR for _, event in watched.poll(0)):
+    return False
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, output)
+  os.close(nowhere)
+  return True
+
+
+def _main(program: Callable[[], int | None], option_classes: Sequence[type], doc: str, arguments: Sequence[str],
+          before: Callable[[list[str]], list[str]] | None) -> int:
   name = pathlib.Path(sys.argv[0]).stem
   # TensorFlow's start-up notes, some of them called errors, would bury the one line that matters; what fails is raised all the same.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   try:
-    arguments = expand(sys.argv[1:] if arguments is None else arguments)
+    arguments = expand(arguments)
     if any(a in ("-h", "-help", "--help", "--helpfull", "--helpshort") for a in arguments):
       print(describe(doc, option_classes))
       return 0

@@ -1,8 +1,11 @@
 """Flags are dataclass fields; a flagfile is found by bare name, nests, and later flags win."""
 
 import dataclasses
+import os
 import random
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -264,6 +267,31 @@ def test_help_shows_every_flag_with_its_default_choices_and_meaning_and_runs_not
       assert f"--{field.name}=" in text and field.metadata["help"] in text
     assert text.count("--seed=") == 1
     assert "One of: soup, stew, pie." in text and "--herbs=dill" in text and "later flags win" in text
+
+
+READ_ON = """
+import sys
+from mppar_tf import flagfiles
+sys.exit(flagfiles.main(lambda: print("done"), (), "What it does.", arguments=sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("arguments, told", [(["--help"], "What it does."), ([], "done")])
+def test_a_reader_that_leaves_early_is_no_traceback(arguments, told):
+  command = [sys.executable, "-c", READ_ON, *arguments]
+  assert told in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+  read, write = os.pipe()
+  os.close(read)
+  with os.fdopen(write, "wb") as closed:
+    left = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+  assert (left.returncode, left.stderr) == (1, "")
+
+
+def test_another_broken_pipe_than_the_reader_s_is_an_error_still():
+  def program():
+    raise BrokenPipeError("a child's")
+  with pytest.raises(BrokenPipeError, match="a child's"):
+    flagfiles.main(program, (), "", arguments=[])
 
 
 def every_option_class():

@@ -1,7 +1,9 @@
 """The fuzz program: sound code passes, each planted bug is found, and a process that dies or hangs costs one case alone."""
 
 import collections
+import hashlib
 import itertools
+import multiprocessing
 import random
 
 import pytest
@@ -30,11 +32,24 @@ def test_the_code_as_it_is_passes(tmp_path, name, count):
   assert len({end.kind for end in found.values()}) > 1 or count < 10
 
 
-# A decoder with threads by frame had lost these files' last frames, or an AVI its middle, without a word.
-@pytest.mark.parametrize("case", [235, 443, 1492])
+def test_sound_inputs_are_the_same_bytes_in_every_process(tmp_path):
+  """Else a case's number names another input in each. x264 was seen to differ under load, after other decoders had used the memory."""
+  with multiprocessing.get_context("spawn").Pool(1) as other:
+    there = other.apply(_digests, (tmp_path / "there",))
+  assert [_digests(tmp_path / str(again)) for again in range(6)] == [there] * 6
+
+
+def _digests(place):
+  return {sound.name: hashlib.sha256(sound.data).hexdigest()[:8] for sound in media.prepare(place)}
+
+
+# A decoder with threads by frame loses these files' last frames, or the middle of the last file, without a word.
+@pytest.mark.parametrize("case", [6, 806, 1158])
 def test_frames_that_were_lost_once_are_told(tmp_path, case):
+  if _digests(tmp_path / "videos")["h264.avi"] != "34aefe28":
+    pytest.skip("another FFmpeg makes other sound inputs")
   found = ends("camera", [case], tmp_path)
-  assert found[case].kind == outcomes.ERROR or found[case].words.startswith("h264")  # another FFmpeg makes other sound inputs
+  assert found[case].kind == outcomes.ERROR, found[case].words
 
 
 def _drop_a_row(monkeypatch):
