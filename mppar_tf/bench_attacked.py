@@ -15,6 +15,7 @@ from typing import Any, Callable, Mapping, NamedTuple
 
 from mppar_tf import bench_blur, bench_faces, bench_programs, flagfiles, side_by_side, whole_files
 from mppar_tf.bench_programs import BLUR, DEFACE
+from mppar_tf.messages import one_line
 from mppar_tf.progress import progress_bar
 
 RAW = bench_faces.RAW
@@ -95,7 +96,7 @@ def measure(asked: Settings) -> dict[str, Any]:
       try:
         all_results[tool] = _row(asked, tool, work / tool.replace(" ", "_"))
       except (bench_programs.Failed, OSError) as error:
-        failures[tool] = " ".join(str(error).split())
+        failures[tool] = one_line(error)
   found = _gathered(given, all_results, failures) | {"deface_sees": _deface_sees(asked.real, failures)}
   return {"variants": tried, "rounds": [], "failures": failures} | found
 

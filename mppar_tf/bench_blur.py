@@ -16,6 +16,7 @@ import av
 import cv2
 import numpy as np
 
+from mppar_tf.messages import one_line
 from mppar_tf.progress import progress_bar
 
 SIGMA = 0.08  # of the frame's height
@@ -76,7 +77,7 @@ def main(arguments: list[str]) -> int:
     for path, target in progress_bar(list(pairs(*map(pathlib.Path, arguments))), desc="bench_blur", unit=" files"):
       (blur_image if path.suffix.lower() in IMAGES else blur_video)(path, target)
   except (OSError, av.FFmpegError) as error:
-    print(f"bench_blur: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"bench_blur: {one_line(error)}", file=sys.stderr)
     return 1
   return 0
 

@@ -14,6 +14,8 @@ from typing import Any, Mapping, Sequence
 
 import tensorflow as tf
 
+from mppar_tf.messages import one_line
+
 INITIALISED = "initialised"  # the end of stages 1 to 3, which runs of other methods may start from
 
 
@@ -123,7 +125,7 @@ class Checkpoints:
     try:
       stored = {key.split("/")[1].replace("..", ".") for key, _ in tf.train.list_variables(str(folder / "variables")) if "/" in key}
     except (ValueError, IndexError, OSError, tf.errors.OpError) as error:
-      raise CheckpointError(f"{folder} is damaged: {' '.join(str(error).split())[:200]}") from error
+      raise CheckpointError(f"{folder} is damaged: {one_line(error, 200)}") from error
     ours = {name.replace("/", "."): name for name, group in self._variables.items() if group}
     if others := sorted(name for name in stored ^ ours.keys() if name.startswith("model.")):
       raise CheckpointError(f"{folder} does not fit this run's networks: {', '.join(others)} on one side alone")
@@ -142,7 +144,7 @@ class Checkpoints:
       return json.loads((folder / "state.json").read_text(encoding="utf-8"))
     # IndexError is TensorFlow's word for a truncated file.
     except (AssertionError, ValueError, IndexError, OSError, tf.errors.OpError) as error:
-      raise CheckpointError(f"{folder} is damaged or does not fit this run's networks: {' '.join(str(error).split())[:200]}") from error
+      raise CheckpointError(f"{folder} is damaged or does not fit this run's networks: {one_line(error, 200)}") from error
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Mapping
 import numpy as np
 
 from mppar_tf import exporting_card
+from mppar_tf.messages import one_line
 from mppar_tf.on_camera import judge, manifest, reference
 from mppar_tf.on_camera.engine import Engine
-from mppar_tf.on_camera.errors import ModelRefused, one_line
+from mppar_tf.on_camera.errors import ModelRefused
 
 DONE, REFUSED = 0, 3
 # Another processor sums in another order, and 8-bit kernels round differently; a file this much further from Keras than at its export is

@@ -17,6 +17,8 @@ from typing import Any, Callable, Iterable, Sequence
 
 from absl import flags
 
+from mppar_tf.messages import one_line
+
 _HERE = pathlib.Path(__file__).resolve().parent
 # Inside this package where it is installed, beside it in a checkout.
 CONFIGS = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
@@ -205,7 +207,7 @@ def _main(program: Callable[[], int | None], option_classes: Sequence[type], doc
     finally:
       _RUNNING.reset(token)
   except (flags.Error, OptionError) as error:
-    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{name}: {one_line(error)}", file=sys.stderr)
     return 2
 
 

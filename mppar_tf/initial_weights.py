@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from mppar_tf import checkpoints, whole_files
 from mppar_tf.data import manifest
+from mppar_tf.messages import one_line
 from mppar_tf.models import imagenet, transfer
 from mppar_tf.models.attackers import ATTACKERS
 from mppar_tf.models.transfer import Stored, WeightsError
@@ -89,7 +90,7 @@ def give_recognizer(model: keras.Model, path: str) -> Taken:
     raise WeightsError(f"--recognizer_weights: {error}") from error
   except UNREADABLE as error:
     raise WeightsError(f"--recognizer_weights={path} is damaged or holds no weights; it may be {FORMS} "
-                       f"({' '.join(str(error).split())[:200]})") from error
+                       f"({one_line(error, 200)})") from error
 
 
 def digest(path: str) -> str:

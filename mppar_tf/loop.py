@@ -16,6 +16,7 @@ from mppar_tf import checkpoints as checkpoints_room
 from mppar_tf import journal as journal_room
 from mppar_tf import learning_rates
 from mppar_tf import team as team_room
+from mppar_tf.messages import one_line
 from mppar_tf.progress import progress_bar
 
 
@@ -119,7 +120,7 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
       journal.flush()  # what is logged of saved steps is on disk; what is logged of later ones is logged again after a kill
       checkpoints.save(sum(schedule.counts.values()), state(), name)
     except (OSError, tf.errors.OpError) as error:
-      raise checkpoints_room.CheckpointError(f"{run_dir} cannot be written: {' '.join(str(error).split())[:200]}") from error
+      raise checkpoints_room.CheckpointError(f"{run_dir} cannot be written: {one_line(error, 200)}") from error
 
   bars = _Bars(schedule, quiet or not team.chief)
 

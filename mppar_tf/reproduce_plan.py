@@ -16,6 +16,7 @@ from absl import flags
 
 from mppar_tf import evaluate, flagfiles, train, whole_files
 from mppar_tf.flagfiles import OptionError
+from mppar_tf.messages import one_line
 
 # They decide nothing of a result, but for rounding.
 MACHINE = ("run_dir", "data_dir", "init_from", "threads", "deterministic", "virtual_devices", "strategy", "log_every", "keep_checkpoints",
@@ -166,7 +167,7 @@ def parsed(arguments: Sequence[str], option_classes: Sequence[type], what: str) 
     values(["reproduce", *flagfiles.expand(list(arguments))])
     chosen = [flagfiles.read(cls, values) for cls in option_classes]
   except (flags.Error, OptionError) as error:
-    raise OptionError(f"{what}: {' '.join(str(error).split())}") from error
+    raise OptionError(f"{what}: {one_line(error)}") from error
   if option_classes is train.PROGRAM_OPTIONS:
     chosen[3] = train.settled(chosen[0], chosen[3])
   return tuple(chosen)

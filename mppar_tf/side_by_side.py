@@ -19,6 +19,8 @@ import sys
 import time
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
+from mppar_tf.messages import one_line
+
 Figures = dict[str, float]
 Turn = Callable[[int], Figures]
 _END_SECONDS = 5.0
@@ -102,7 +104,7 @@ def _serve(pipe: Any, job: Job) -> None:
   except (EOFError, BrokenPipeError):
     return  # the parent is gone
   except Exception as error:  # whatever it is, it goes to the parent, which reports it
-    pipe.send(("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
+    pipe.send(("failed", f"{type(error).__name__}: {one_line(error, 300)}"))
 
 
 # ---- in the parent ----

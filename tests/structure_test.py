@@ -24,12 +24,13 @@ LONGER_FOR_A_REASON = {"mppar_tf/options.py": "every flag once, in one place"}  
 PROGRAM = {"bench", "camera", "evaluate", "export", "reproduce", "train"}
 MAY_IMPORT = {
     "": set(),
+    "messages": set(),
     "types": set(),
     "progress": set(),
     "whole_files": set(),
     "replica": set(),
     "learning_rates": set(),
-    "flagfiles": set(),
+    "flagfiles": {"messages"},
     "options": {"flagfiles"},
     "objectives": {"types"},
     "metagrad": {"objectives", "replica", "types"},
@@ -38,8 +39,8 @@ MAY_IMPORT = {
     "workers": set(),
     "leaving": set(),
     "team": {"workers"},
-    "data": {"progress", "types"},
-    "models": set(),
+    "data": {"messages", "progress", "types"},
+    "models": {"messages"},
     "models.layers": {"replica"},
     "models.macs": {"models.layers"},
     "models.anonymizers": {"models.layers"},
@@ -50,24 +51,24 @@ MAY_IMPORT = {
                 "schedule_vita", "types"},
     "protocols": {"data", "evaluation.metrics", "models.attackers", "types"},
     "evaluation": {"data", "learning_rates", "models.attackers", "objectives", "progress", "replica", "types", "whole_files"},
-    "checkpoints": set(),
+    "checkpoints": {"messages"},
     "journal": set(),
-    "loop": {"checkpoints", "data", "journal", "learning_rates", "progress", "replica", "schedule", "team", "types"},
+    "loop": {"checkpoints", "data", "journal", "learning_rates", "messages", "progress", "replica", "schedule", "team", "types"},
     "feeding": {"data", "methods.contract", "types"},
     "experiment": {"data", "feeding", "methods", "models", "protocols", "types"},
     "validation": {"data", "evaluation.metrics", "experiment", "feeding", "methods", "types"},
-    "initial_weights": {"checkpoints", "data", "models", "whole_files"},
+    "initial_weights": {"checkpoints", "data", "messages", "models", "whole_files"},
     "conversion": {"whole_files"},
     "display_matrix": set(),
-    "on_camera": {"display_matrix", "whole_files"},
+    "on_camera": {"display_matrix", "messages", "whole_files"},
     "equalization": {"models"},
-    "exporting": {"conversion", "equalization", "on_camera", "types", "whole_files"},
+    "exporting": {"conversion", "equalization", "messages", "on_camera", "types", "whole_files"},
     "comparison": {"evaluation"},
     "curves": {"whole_files"},
     "tables": {"data.vocabularies"},
-    "side_by_side": set(),
+    "side_by_side": {"messages"},
 }
-TOOLS_MAY_IMPORT = {"", "display_matrix", "data.parsing", "data.schema", "data.records", "data.vocabularies"}  # of mppar_tf
+TOOLS_MAY_IMPORT = {"", "display_matrix", "data.parsing", "data.schema", "data.records", "data.vocabularies", "messages"}  # of mppar_tf
 FUZZING_ALSO = {"on_camera"}  # its inputs are fuzzed by the same program; no other tool sees the camera
 PROGRAMS_ALSO = {"flagfiles", "options"}
 OPTIONS = {"mppar_tf.options", "tfrecord_tools.options"}

@@ -22,6 +22,7 @@ import zipfile
 import zlib
 from typing import IO, Callable, Iterator, Mapping, NamedTuple
 
+from mppar_tf.messages import one_line
 from tfrecord_tools import rar
 from tfrecord_tools.plan import PlanError
 from tfrecord_tools.rar import FILE, FOLDER, Entry
@@ -175,7 +176,7 @@ def _unpack_into(path: str, folder: pathlib.Path, bound: _Bound) -> None:
   except ArchiveError:
     raise
   except DAMAGE as error:
-    raise ArchiveError(f"{name}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    raise ArchiveError(f"{name}: {one_line(error) or type(error).__name__}") from error
 
 
 def _told(entries: Iterator[Entry]) -> Iterator[Entry]:

@@ -35,6 +35,7 @@ import tempfile
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from mppar_tf import flagfiles
+from mppar_tf.messages import one_line
 from tfrecord_tools import archives, assemble, beam, options, words
 from tfrecord_tools.detectors import watch
 from tfrecord_tools.plan import Plan, PlanError
@@ -143,7 +144,7 @@ def build(dataset: str, chosen: Any) -> int:
     print(f"build: {error}", file=sys.stderr)
     return 1
   except (records.RecordsError, WorkerLost, beam.BeamFailed, OSError, tf.errors.OpError) as error:
-    print(f"build: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"build: {one_line(error)}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print("build: interrupted; the same command resumes it", file=sys.stderr)

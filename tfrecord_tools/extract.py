@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from mppar_tf import flagfiles
+from mppar_tf.messages import one_line
 from tfrecord_tools import options, words
 
 CONSTANT_RATE_FACTOR = "12"  # close to what is stored: the clip is looked at and fed to other programs
@@ -28,7 +29,7 @@ def extract(folder: str, chosen: options.ExtractOptions) -> int:
     video, manifest = load(folder, chosen.split, chosen.index)
     save(chosen.video, video.frames, video.fps, chosen.enlarge)
   except (records.RecordsError, av.FFmpegError, OSError) as error:
-    print(f"extract: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"extract: {one_line(error)}", file=sys.stderr)
     return 1
   height, width = video.frames[0].shape[:2]
   action = manifest.classes[video.action] if video.action >= 0 else "no action"

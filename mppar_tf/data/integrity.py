@@ -15,6 +15,7 @@ import tensorflow as tf
 from mppar_tf.data import remote, staging
 from mppar_tf.data.manifest import JOURNAL, SHARD_JOURNAL, UNFINISHED, Manifest, Shard, read_manifest, sha256_of
 from mppar_tf.data.schema import RecordsError, check
+from mppar_tf.messages import one_line
 from mppar_tf.progress import progress_bar
 
 # A TFRecord is: length (uint64), masked CRC32C of the length, the bytes, masked CRC32C of the bytes; all little-endian.
@@ -58,7 +59,7 @@ def _size(path: str) -> int | None:
   except tf.errors.NotFoundError:
     return None
   except tf.errors.OpError as error:
-    raise RecordsError(f"{path}: cannot be read ({' '.join(str(error.message).split())[:200]})") from None
+    raise RecordsError(f"{path}: cannot be read ({one_line(error.message, 200)})") from None
 
 
 # ---- thorough: the verify program ----
@@ -81,7 +82,7 @@ def verify(folder: str, progress: bool = False) -> list[str]:
     try:
       problems += _shard_problems(folder, shard, manifest, seen)
     except (RecordsError, tf.errors.OpError) as error:  # an endpoint that fails half-way; what was found before is told too
-      problems.append(f"{shard.file}: {' '.join(str(error).split())[:300]}")
+      problems.append(f"{shard.file}: {one_line(error, 300)}")
   problems += [f"record id {name!r} occurs {len(files)} times: {', '.join(files)}" for name, files in seen.items() if len(files) > 1]
   for split, of_split in manifest.splits.items():
     accounted = sum(shard.records + len(shard.skipped) for shard in of_split)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mppar_tf.data import remote
 from mppar_tf.data.schema import KINDS, SCHEMA_VERSION, Header, RecordsError
+from mppar_tf.messages import one_line
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.json"  # stands beside the shards while a build runs
@@ -93,7 +94,7 @@ def _stored(folder: str) -> bytes | None:
   except tf.errors.NotFoundError:
     return None
   except tf.errors.OpError as error:
-    raise RecordsError(f"{path}: cannot be read ({' '.join(str(error.message).split())[:200]})") from None
+    raise RecordsError(f"{path}: cannot be read ({one_line(error.message, 200)})") from None
 
 
 def parse_manifest(text: str, path: str) -> Manifest:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import tensorflow as tf
 
 from mppar_tf.data.schema import RecordsError
+from mppar_tf.messages import one_line
 
 NATIVE = ("", "file", "ram")  # schemes that TensorFlow serves by itself
 UNLISTABLE = ("http", "https")  # a web server gives files by name but no listing of a folder
@@ -56,7 +57,7 @@ def prepare(path: str) -> None:
   try:
     import tensorflow_io  # noqa: F401  its import loads the native library, which registers the file systems
   except (ImportError, NotImplementedError, AttributeError, tf.errors.OpError) as error:
-    reason = " ".join(str(error).split())[:160]
+    reason = one_line(error, 160)
     raise RecordsError(f"{path}: {_scheme(path)}:// needs tensorflow-io, which does not load on tensorflow {tf.__version__}; "
                        f"{advice} ({reason})") from None
   if _scheme(path) not in tf.io.gfile.get_registered_schemes():
@@ -74,7 +75,7 @@ try:
 except tf.errors.NotFoundError:
   sys.exit(3)
 except tf.errors.OpError as error:
-  sys.exit(" ".join(str(error.message).split())[:200])
+  sys.exit(one_line(error.message, 200))
 sys.stdout.buffer.write(content)
 """
 _START_SECONDS = 60.0  # importing TensorFlow, on a busy machine
@@ -119,7 +120,7 @@ def answer(action: Callable[[], Any], path: str) -> Any:
   except TimeoutError:
     raise RecordsError(f"{path}: no answer within {ANSWER_SECONDS:g} s") from None
   except Exception as error:  # each client has its own kinds
-    reason = " ".join(str(error).split())[:200]
+    reason = one_line(error, 200)
     raise RecordsError(f"{path}: cannot be read ({type(error).__name__}: {reason})") from None
 
 

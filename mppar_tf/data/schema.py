@@ -22,6 +22,7 @@ from typing import Iterator, Mapping, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
+from mppar_tf.messages import one_line
 from mppar_tf.types import NOT_ANNOTATED
 
 SCHEMA_VERSION = 1
@@ -224,7 +225,7 @@ def _told(header: Header) -> Iterator[None]:
   except RecordsError:
     raise
   except (ValueError, IndexError, tf.errors.InvalidArgumentError) as error:  # ValueError also for bytes that are no UTF-8
-    said = " ".join(str(error).split())[:200]
+    said = one_line(error, 200)
     raise RecordsError(f"{header.dataset}: a record with damaged values ({type(error).__name__}: {said})") from None
 
 

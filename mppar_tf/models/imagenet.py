@@ -18,6 +18,7 @@ from typing import Callable, Iterator, NamedTuple
 import keras
 import numpy as np
 
+from mppar_tf.messages import one_line
 from mppar_tf.models import transfer
 from mppar_tf.models.transfer import WeightsError
 
@@ -95,7 +96,7 @@ def start(model: keras.Model, name: str) -> None:
     theirs = found.build(weights=str(path), include_top=False, input_shape=(224, 224, 3))
   except (OSError, ValueError, KeyError, RuntimeError) as error:
     raise WeightsError(f"{path} does not hold the ImageNet weights of {name} (remove it to download it anew): "
-                       f"{' '.join(str(error).split())[:200]}") from error
+                       f"{one_line(error, 200)}") from error
   stored = [[transfer.Stored(f"{layer.name}, weight {i}", value.shape, functools.partial(np.asarray, value))
              for i, value in enumerate(layer.get_weights())] for layer in theirs.layers if layer.weights]
   if name in CAFFE:
@@ -118,7 +119,7 @@ def _download(name: str, path: pathlib.Path, address: str, md5: str | None) -> N
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part, _bounded():
       os.replace(keras.utils.get_file(path.name, address, cache_dir=part, cache_subdir="", file_hash=md5), path)
   except Exception as error:  # Keras raises plain Exception
-    why = " ".join(str(error).rpartition(" -- ")[2].split())[:200]
+    why = one_line(str(error).rpartition(" -- ")[2], 200)
     raise WeightsError(f"no ImageNet weights of {name}: {path} is not there and cannot be downloaded ({why}); fetch {address} on another "
                        "machine and put it there, or choose other weights") from error
 

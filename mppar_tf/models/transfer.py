@@ -5,6 +5,8 @@ from typing import Callable, NamedTuple, Sequence
 import keras
 import numpy as np
 
+from mppar_tf.messages import one_line
+
 
 class WeightsError(ValueError):
   """Weights that are missing, damaged or do not fit, told in one line."""
@@ -58,7 +60,7 @@ def _finite(array: Stored, layer: keras.layers.Layer, source: str) -> np.ndarray
   try:
     value = np.asarray(array.read(), np.float32)
   except (OSError, ValueError, TypeError, RuntimeError) as error:
-    raise WeightsError(f"{source} is damaged at {array.name}: {' '.join(str(error).split())[:200]}") from error
+    raise WeightsError(f"{source} is damaged at {array.name}: {one_line(error, 200)}") from error
   if not np.isfinite(value).all():
     raise WeightsError(f"{source} has NaN or infinity in {array.name}, meant for layer {layer.name}")
   return value

@@ -2,12 +2,9 @@
 
 import traceback
 
+from mppar_tf.messages import one_line
+
 LONGEST = 600  # letters of a message: names and numbers in it come from files of others
-
-
-def one_line(text: object) -> str:
-  """Words of a file or a server as they can be printed: without line breaks and what steers a terminal."""
-  return "".join(letter for letter in " ".join(str(text).split()) if letter.isprintable())
 
 
 class CameraError(RuntimeError):

@@ -8,6 +8,7 @@ import functools
 import cv2
 import numpy as np
 
+from mppar_tf.messages import one_line
 from tfrecord_tools.detectors.contract import Detector, Find, Regions, Shipped, clipped
 from tfrecord_tools.plan import PlanError
 
@@ -31,7 +32,7 @@ def build(weights: str) -> Find:
   try:
     network((0, 0))
   except cv2.error as error:
-    raise PlanError(f"{weights}: not the ONNX network of CenterFace ({' '.join(str(error).split())[:150]})") from None
+    raise PlanError(f"{weights}: not the ONNX network of CenterFace ({one_line(error, 150)})") from None
 
   def find(frames: np.ndarray) -> Regions:
     height, width = frames.shape[1:3]

@@ -10,6 +10,7 @@ who overlap share one.
 import cv2
 import numpy as np
 
+from mppar_tf.messages import one_line
 from tfrecord_tools.detectors.contract import Detector, Find, Regions, Shipped, clipped
 from tfrecord_tools.plan import PlanError
 
@@ -26,7 +27,7 @@ def build(weights: str) -> Find:
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
   except (ValueError, RuntimeError) as error:
-    raise PlanError(f"{weights}: not a TFLite network ({' '.join(str(error).split())[:150]})") from None
+    raise PlanError(f"{weights}: not a TFLite network ({one_line(error, 150)})") from None
   if taken["shape"].tolist() != SHAPE:
     raise PlanError(f"{weights}: takes {taken['shape'].tolist()}, not {SHAPE}: another network")
 

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mppar_tf.messages import one_line
 from tfrecord_tools.detectors.contract import Detector, Find, Regions, clipped
 from tfrecord_tools.plan import PlanError
 
@@ -46,7 +47,7 @@ def build(weights: str, *, size: str, classes: int, person: int) -> Find:
     _check_loaded(model, weights)
   except (ValueError, OSError, KeyError) as error:
     raise PlanError(f"--detector_weights={weights}: does not fit --yolo_size={size} --yolo_classes={classes} "
-                    f"({' '.join(str(error).split())[:150]})") from None
+                    f"({one_line(error, 150)})") from None
 
   @tf.function
   def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -4,6 +4,8 @@ import pathlib
 import random
 from typing import Any, Callable, Mapping, NamedTuple
 
+from mppar_tf.messages import one_line
+
 # What is allowed. `same`: the result of the sound input. `error`: an error of the project's own that names the file. `listed`: the other
 # results, with each that is missing told. `other`: another sound input, which nobody can tell from one that was meant.
 SAME, ERROR, LISTED, OTHER = "same", "error", "listed", "other"
@@ -40,7 +42,7 @@ class Target(NamedTuple):
 
 def error(told: Exception | str, *names: str) -> Outcome:
   """ERROR, if it holds one of `names`."""
-  words = " ".join(str(told).split())  # as programs print it
+  words = one_line(told)  # as programs print it
   if not any(name in words for name in names):
     return Outcome(EXCEPTION, f"an error that names none of {', '.join(names)}: {words}")
   return Outcome(ERROR, words)

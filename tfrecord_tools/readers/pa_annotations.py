@@ -14,6 +14,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from mppar_tf.data.vocabularies import PA_HMDB51
+from mppar_tf.messages import one_line
 from tfrecord_tools.plan import PlanError, Problem
 from tfrecord_tools.source import Tree
 
@@ -47,7 +48,7 @@ def _read_json(dataset: str, path: pathlib.Path) -> dict[str, Any]:
   try:
     content = json.loads(path.read_bytes(), object_pairs_hook=_each_once)
   except (ValueError, RecursionError) as error:
-    raise PlanError(f"{dataset}: {path.name} is no JSON ({' '.join(str(error).split())})") from error
+    raise PlanError(f"{dataset}: {path.name} is no JSON ({one_line(error)})") from error
   if not isinstance(content, dict):
     raise PlanError(f"{dataset}: {path.name} holds no object of videos")
   return content

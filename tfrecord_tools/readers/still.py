@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from mppar_tf.messages import one_line
 from tfrecord_tools.detectors import watch
 from tfrecord_tools.readers.video import Undecodable, check_file
 
@@ -40,7 +41,7 @@ def decode(path: str | os.PathLike) -> np.ndarray:
     raise Undecodable("not an image that Pillow can open") from error
   # Pillow's decoders raise OSError, SyntaxError, ValueError and their own kinds on damaged files.
   except Exception as error:
-    raise Undecodable(f"decoding fails ({' '.join(str(error).split()) or type(error).__name__})") from error
+    raise Undecodable(f"decoding fails ({one_line(error) or type(error).__name__})") from error
 
 
 def stretch(frame: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -33,6 +33,7 @@ import av
 import numpy as np
 
 from mppar_tf import display_matrix
+from mppar_tf.messages import one_line
 from tfrecord_tools.readers import timing
 
 # Containers of old DivX files declare a frame or two more than they hold; a file that broke off lacks far more.
@@ -235,4 +236,4 @@ def _lacks_last_fragment(path: pathlib.Path) -> bool:
 
 def _words(error: Exception) -> str:
   """FFmpeg's words without the path, which the caller names."""
-  return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+  return getattr(error, "strerror", None) or one_line(error) or type(error).__name__

@@ -13,6 +13,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from mppar_tf.data import vocabularies
+from mppar_tf.messages import one_line
 from tfrecord_tools.plan import Item, Plan, PlanError, Problem
 from tfrecord_tools.readers import official, still
 from tfrecord_tools.source import Tree, digest_of, mixed, read_lines
@@ -108,7 +109,7 @@ def read_annotation(path: pathlib.Path) -> Photograph:
   try:
     content = json.loads(path.read_bytes())
   except (ValueError, RecursionError) as error:
-    raise ValueError(f"no JSON ({' '.join(str(error).split())})") from error
+    raise ValueError(f"no JSON ({one_line(error)})") from error
   if not isinstance(content, dict) or not isinstance(content.get("image_path"), str) or not isinstance(content.get("labels"), list):
     raise ValueError('not {"id": ..., "image_path": ..., "labels": [...]}')
   if content.get("id") != path.stem:
