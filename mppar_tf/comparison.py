@@ -8,7 +8,7 @@ from scipy import stats
 
 # No method's name. The method `raw` has another f^A than this level (its own steps, then the polish): a mean over both would be of neither.
 RAW = "raw frames"
-REFERENCE = "basic_equal_data"  # it sees as much data per anonymizer update as mppar: what is left is the meta step's own gain
+REFERENCE = "basic_equal_data"  # it sees at least as much data per anonymizer update as mppar: what is left is the meta step's own gain
 
 
 HEADS = {"action_top1": "action top-1 ↑", "privacy_cmap_known": "known cMAP ↓", "privacy_cmap_novel": "novel cMAP ↓",

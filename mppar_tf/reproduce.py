@@ -29,7 +29,7 @@ from typing import Any
 
 import tqdm
 
-from mppar_tf import flagfiles, options, reproduce_page, reproduce_plan, reproduce_run
+from mppar_tf import flagfiles, options, reproduce_page, reproduce_plan, reproduce_records, reproduce_run
 from mppar_tf.progress import progress_bar
 
 FAILED, STOPPED = 1, 75
@@ -55,7 +55,9 @@ def run(chosen, storage) -> int:
   if chosen.adopt and not chosen.dry_run:
     for cell in reproduce_plan.adopt(plan.cells, adopted_folder(chosen.adopt)):
       print(f"adopted: {cell.told}")
-  results = [found for cell in plan.cells if (found := reproduce_plan.read(cell))]
+  finished = {cell.result: found for cell in plan.cells if (found := reproduce_plan.read(cell))}
+  reproduce_records.check(finished)
+  results = list(finished.values())
   known = reproduce_run.seconds_of([*results, *others(plan)])
   todo = [cell for cell in plan.cells if not cell.done]
   jobs = reproduce_run.jobs(chosen.jobs, chosen.cell_threads, [cell.size for cell in todo])
@@ -66,7 +68,8 @@ def run(chosen, storage) -> int:
     return 0
   failed = {}
   if todo:
-    prepare(todo, storage.data_dir)
+    for seen in prepare(todo, storage.data_dir):
+      reproduce_records.check(finished, seen)
   try:
     if todo:
       failed = run_all(todo, reproduce_run.Manner(jobs, chosen.cell_threads, chosen.nice, storage.data_dir), results, known)
@@ -107,11 +110,15 @@ def others(plan: reproduce_plan.Plan) -> list[dict[str, Any]]:
   return [one for one in found if isinstance(one, dict) and "method" in one]
 
 
-def prepare(todo, data_dir: str) -> None:
-  """Records, before cells start side by side: the embedded benchmark's are built, others must be there. Raises OptionError."""
+def prepare(todo, data_dir: str) -> list[dict[str, str]]:
+  """Records, before cells start side by side: the embedded benchmark's are built, others must be there; digests of each set of them.
+
+  Raises OptionError.
+  """
   from mppar_tf import train
   from mppar_tf.data import records
   from mppar_tf.protocols.benchmarks import BENCHMARKS
+  found = []
   for run_options in dict.fromkeys(reproduce_plan.parsed(
       [*cell.flags, f"--data_dir={data_dir}", "--seed=0", "--method=mppar"], train.PROGRAM_OPTIONS, cell.told)[0] for cell in todo):
     try:
@@ -119,11 +126,15 @@ def prepare(todo, data_dir: str) -> None:
     except records.RecordsError as error:
       raise options.OptionError(str(error)) from error
     benchmark = BENCHMARKS[run_options.benchmark]
-    wanted = {run_options.clips_records or benchmark.clips, run_options.private_records or benchmark.private, benchmark.test} - {""}
+    kinds = {"clips": run_options.clips_records or benchmark.clips, "private": run_options.private_records or benchmark.private,
+             "test": benchmark.test}
+    wanted = {*kinds.values()} - {""}
     missing = [name for name in sorted(wanted) if "://" not in data_dir and not (pathlib.Path(data_dir) / name / "manifest.json").exists()]
     if missing:  # once, and not by every cell
       raise options.OptionError("; ".join(f"{data_dir}/{name}: no records; built by: {benchmark.builder(name)} --data_dir={data_dir}"
                                           for name in missing))
+    found.append(reproduce_records.present((kind, f"{data_dir}/{name}") for kind, name in kinds.items() if name))
+  return found
 
 
 def run_all(todo, manner, results, known) -> dict:

@@ -34,7 +34,7 @@ def straw(tmp_path, monkeypatch):
   monkeypatch.setenv("STRAW", str(folder))
   monkeypatch.setattr(reproduce_run, "PROGRAMS", {name: (STRAW, name) for name in reproduce_run.PROGRAMS})
   monkeypatch.setattr(reproduce_run, "LOOK_SECONDS", 0.01)
-  monkeypatch.setattr(reproduce, "prepare", lambda *_: None)
+  monkeypatch.setattr(reproduce, "prepare", lambda *_: [])
   monkeypatch.setattr(tables, "TABLES", {"one": TABLE, "two": OTHER, "tuning": TUNING})
   monkeypatch.setattr(flagfiles.sys, "argv", ["reproduce"])
   return folder

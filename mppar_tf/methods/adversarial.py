@@ -1,7 +1,9 @@
 """The adversarial baseline ("basic"): f^D descends Eq. 1 against one attacker drawn at random, no virtual training.
 
-`basic_equal_data` is the same with as many samples per anonymizer update as mppar's support and query together: without it, a gain of the
-meta step cannot be told from a gain of more data.
+`basic_equal_data` is the same with two batches per anonymizer update, as many samples as mppar's support and query of an attribute-wise
+update hold together: without it, a gain of the meta step cannot be told from a gain of more data. mppar's model-wise updates show one batch
+to two attackers, so that under alternation it reads three quarters of what this baseline reads, by models alone half, as `basic` does: what
+mppar gains over both is not the data's. `clip_norm` clips the mean of the two gradients here, mppar's their sum.
 """
 
 from typing import Any, Callable
