@@ -84,8 +84,8 @@ TABLES = {
         BASIC, EQUAL_DATA, *(Row(f"mppar, {share} %", ("--method=mppar", f"--split_ratio={share / 100:g}"), f"mppar_split_{share}")
                              for share in (50, 60, 70))),
                    note="Sets are of whole attributes and attackers: the twin's seven attributes and four attackers are split 4 and 3, 2 "
-                        "and 2 at 50 % and at 60 % alike (70 %: 5 and 2, 3 and 1), so that these two rows differ in 7 to 8 % of the records "
-                        "alone; the papers' eight attackers make 4 and 4, 5 and 3, 6 and 2."),
+                        "and 2 at 50 % and at 60 % alike (70 %: 5 and 2, 3 and 1), so that these two rows differ in 7 to 8 % of the "
+                        "records alone; the papers' eight attackers make 4 and 4, 5 and 3, 6 and 2."),
     "supp4": Table("Time of training and inference", SOURCE, "supp4", "a", NOVEL, (BASIC, EQUAL_DATA, FULL),
                    figures=("update_seconds", "game_minutes", "clip_milliseconds"),
                    note="An update is one of f^D with all updates of its competitors until the next, the median of a run; the game is "
