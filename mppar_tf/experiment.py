@@ -5,6 +5,7 @@ Programs share it, so that what is judged is what was trained.
 
 import dataclasses
 import functools
+import math
 from typing import Any, Callable
 
 import keras
@@ -182,7 +183,8 @@ def check_closed_set(split: records.Split) -> None:
   """Whoever is judged must be somebody that attackers learned to name.
 
   Raises:
-    ExperimentError: no subjects, some that training never shows, or a manifest that does not declare the set as closed.
+    ExperimentError: no subjects, records without one, subjects that training never shows, or a manifest that does not declare the set as
+      closed.
   """
   people = {name: {subject for shard in shards for subject in shard.subjects} for name, shards in split.manifest.splits.items()}
   if not any(people.values()):
@@ -194,6 +196,10 @@ def check_closed_set(split: records.Split) -> None:
   if not split.manifest.closed_set_identity:
     raise ExperimentError(f"{split.folder}: identity is a closed set, which its manifest does not declare; "
                           "build the records with --closed_set_identity")
+  nobody = [name for name, subject in zip(records.ids(split), records.subjects(split)) if name and subject < 0]  # lost ones have no id
+  if nobody:
+    raise ExperimentError(f"{split.folder}: identity is who it is, but {len(nobody)} of {split.total} records name no subject, {nobody[0]} "
+                          "among them")
 
 
 def make_method(experiment: Experiment, name: str) -> Method:
@@ -225,8 +231,11 @@ def check_game(experiment: Experiment, method: Method) -> None:
       raise ExperimentError(f"{experiment.private['validation'].folder}: no validation record has {', '.join(empty)}, "
                             "so no checkpoint could be chosen")
   if {"first", "second"} & {source for plan in plans for source in (plan.support, plan.query)}:
+    # All of them: one that fails after days could be mended by no flag that the run folder lets change.
+    epochs = math.ceil(experiment.settings.max_steps / experiment.settings.sets_every)
     try:
-      _side_of_epoch(0, experiment, experiment.settings.seed, 0)
+      for epoch in range(epochs):
+        _side_of_epoch(0, experiment, experiment.settings.seed, epoch)
     except ValueError as error:
       raise ExperimentError(f"support and query sets of {experiment.private['train'].folder}: {error}") from error
 

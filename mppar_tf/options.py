@@ -193,7 +193,8 @@ class TrainOptions(SeedOptions):
                                            "most this).", low=0.0, high=1.0)
   min_recognizer_steps: int = option(0, "f^A steps per anonymizer update, at least (k_beam: --beam_steps times as many, in a row).", low=0)
   max_recognizer_steps: int = option(10, "The same, at most (Algorithm 1's and VITA's loops are unbounded and can hang).", low=0)
-  max_attacker_rounds: int = option(10, "Rounds over the attackers below T2 per anonymizer update, at most.", low=0)
+  max_attacker_rounds: int = option(10, "Rounds over the attackers per anonymizer update, at most: the first over all, others over those "
+                                       "below T2.", low=0)
   gate_smoothing: float = option(0.9, "Weight of the past in the accuracies that the gate compares.", low=0.0, high=0.999)
   action_batch: int = option(8, "Clips of one loss in an anonymizer update (global, over all replicas).", low=1)
   privacy_batch: int = option(32, "Images (or clips, where clips carry the labels) of one loss in an anonymizer update (global).", low=1)

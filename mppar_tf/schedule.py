@@ -1,7 +1,8 @@
 """Which network is updated next: stages of fixed length, then a game, by default Algorithm 1's gate.
 
 Algorithm 1, at each iteration: if the accuracy of f^A on validation clips is below T1, update f^A; else if an attacker's training accuracy
-is below T2, update that attacker; else update f^D. Unbounded, these loops hang for ever on a benchmark that cannot reach a threshold (on
+is below T2, update that attacker; else update f^D. An attacker's accuracy is that of its own steps' batches, so that after each update of
+f^D every one takes a step, whatever it had reached. Unbounded, these loops hang for ever on a benchmark that cannot reach a threshold (on
 the twin no attacker reaches 95 %), so consecutive competitor steps are bounded, and every decision is counted with its reason. All state
 is plain numbers, saved with the checkpoint. VITA's loops, another game, stand in `mppar_tf/schedule_vita.py`.
 """
@@ -54,7 +55,7 @@ class GateLimits:
   attacker_threshold: float  # T2
   min_recognizer_steps: int  # f^A steps per anonymizer update, at least (f^A lags behind f^D otherwise)
   max_recognizer_steps: int  # and at most
-  max_attacker_rounds: int  # rounds over the attackers that are below T2, at most
+  max_attacker_rounds: int  # rounds over the attackers per anonymizer update, at most: the first over all, others over those below T2
   smoothing: float  # weight of the past in the accuracies' moving averages
   updates: int  # anonymizer updates in all
 
@@ -70,10 +71,13 @@ class GateLimits:
     if state["action_accuracy"] < self.action_threshold and state["recognizer_steps"] < self.max_recognizer_steps:
       return "recognizer", "recognizer_below_T1"
     if not state["pending"] and state["attacker_rounds"] < self.max_attacker_rounds:
-      state["pending"] = [name for name, accuracy in accuracies.items() if accuracy < self.attacker_threshold]
+      # f^D has moved since their accuracies were measured, and a step is what measures: whom a round left out would never be asked again.
+      first = not state["attacker_rounds"]
+      state["pending"] = [name for name, accuracy in accuracies.items() if first or accuracy < self.attacker_threshold]
       state["attacker_rounds"] += 1
     if state["pending"]:
-      return f"attacker/{state['pending'][0]}", "attacker_below_T2"
+      name = state["pending"][0]
+      return f"attacker/{name}", "attacker_below_T2" if accuracies[name] < self.attacker_threshold else "attacker_measured"
     weak = any(accuracy < self.attacker_threshold for accuracy in accuracies.values())
     bounded = state["action_accuracy"] < self.action_threshold or weak
     return "anonymizer", "anonymizer_bound_reached" if bounded else "anonymizer_thresholds_met"

@@ -6,6 +6,8 @@
                 `ascents` steps; while an attacker's training accuracy <= T2: that attacker.
   Restarting    every `restart_every` updates of f^D, between two cycles: new attackers, `retraining_rounds` steps of each, nothing else.
 
+An attacker above T2 takes one step in each cycle, too: its accuracy is measured on the frames that f^D makes now.
+
 VITA's own loops have no bound; these have those of Algorithm 1's gate (`mppar_tf/schedule.py`), for the same reason. Nor has VITA a least
 number of steps of f^A: where a recipe has one, those above T1 are f^A's alone, or they would draw f^D back to the raw frame in every cycle.
 """
@@ -27,7 +29,7 @@ class Loops:
   attacker_threshold: float  # T2
   min_recognizer_steps: int  # steps of the action loop in a cycle, at least (VITA: 0); above T1 they are f^A's alone
   max_recognizer_steps: int  # and at most
-  max_attacker_rounds: int  # rounds over the attackers that are at or below T2 in a cycle, at most
+  max_attacker_rounds: int  # rounds over the attackers in a cycle, at most: the first over all, others over those at or below T2
   ascents: int  # f^D steps in a row on the privacy term, at least 1
   restart_every: int  # anonymizer updates between restarts; 0: never
   retraining_rounds: int  # steps of each new attacker before f^D and f^A move again
@@ -50,7 +52,8 @@ class Loops:
       below = state["action_accuracy"] <= self.action_threshold
       return (self.action_role, f"{self.action_role}_below_T1") if below else ("recognizer", "recognizer_minimum")
     if phase == "attackers":
-      return f"attacker/{own['pending'][0]}", "attacker_below_T2"
+      name = own["pending"][0]
+      return f"attacker/{name}", "attacker_below_T2" if name in self._weak(state) else "attacker_measured"
     if phase == "retraining":
       return f"attacker/{self.attackers[own['steps'] % len(self.attackers)]}", "attacker_after_restart"
     return phase, phase
@@ -85,7 +88,8 @@ class Loops:
       return not own["stale"] and steps >= self.min_recognizer_steps and (bounded or state["action_accuracy"] > self.action_threshold)
     if phase == "attackers":
       if not own["pending"] and own["rounds"] < self.max_attacker_rounds:
-        own["pending"], own["rounds"] = self._weak(state), own["rounds"] + 1
+        # f^D has moved since they were measured, and a step is what measures: whom a round left out would never be asked again.
+        own["pending"], own["rounds"] = self._weak(state) if own["rounds"] else list(self.attackers), own["rounds"] + 1
       return not own["pending"]
     return steps >= (self.retraining_rounds * len(self.attackers) if phase == "retraining" else 1)
 

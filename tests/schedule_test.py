@@ -24,14 +24,15 @@ def roles(decisions):
 
 
 def test_algorithm_1_by_hand():
-  """f^A is validated, updated until T1 = 70 %, then every attacker below T2 = 95 %, then f^D; after f^D, f^A is validated again."""
+  """f^A is validated, updated until T1 = 70 %, then every attacker until it has T2 = 95 %, then f^D; after f^D all are measured again."""
   schedule = Schedule([], ATTACKERS, limits())
   decisions = play(schedule, scripted(validation=[0.5, 0.6, 0.7, 0.9], attacker_p=[0.95], attacker_q=[0.5, 0.96, 0.96]))
-  # First round: f^A at .5, .6, .7 (not below); p reaches T2 in its first step, q in its second. Second round: all thresholds are met.
-  assert roles(decisions) == "v A v A v p q q D v D"
+  # First round: f^A at .5, .6, .7 (not below); p reaches T2 in its first step, q in its second. Second update: all thresholds are met.
+  assert roles(decisions) == "v A v A v p q q D v p q D"
   assert [d.reason for d in decisions] == [
       "validation", "recognizer_below_T1", "validation", "recognizer_below_T1", "validation",
-      "attacker_below_T2", "attacker_below_T2", "attacker_below_T2", "anonymizer_thresholds_met", "validation", "anonymizer_thresholds_met"]
+      "attacker_below_T2", "attacker_below_T2", "attacker_below_T2", "anonymizer_thresholds_met", "validation", "attacker_measured",
+      "attacker_measured", "anonymizer_thresholds_met"]
   assert {d.stage for d in decisions} == {"game"}
 
 
@@ -40,6 +41,15 @@ def test_thresholds_that_cannot_be_reached_meet_the_bounds():
   decisions = play(Schedule([], ATTACKERS, limits(updates=2)), scripted())
   assert roles(decisions) == "v A v A v A p q p q D v A v A v A p q p q D"
   assert decisions[10].reason == decisions[-1].reason == "anonymizer_bound_reached"
+
+
+def test_an_attacker_that_f_d_has_thrown_back_is_updated_again():
+  """What it reached on frames that f^D no longer makes says nothing: unmeasured, it would stay as it was for the rest of the game."""
+  decisions = play(Schedule([], ATTACKERS, limits(updates=3, max_recognizer_steps=0)),
+                   scripted(attacker_p=[0.96, 0.5, 0.6, 0.97], attacker_q=[0.96]))
+  assert roles(decisions) == "v p q D v p q p D v p q D"
+  assert [d.reason for d in decisions if d.role == "attacker/p"] == [
+      "attacker_below_T2", "attacker_measured", "attacker_below_T2", "attacker_below_T2"]
 
 
 def test_the_recognizer_gets_its_minimum_even_above_its_threshold():

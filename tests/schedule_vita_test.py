@@ -13,8 +13,8 @@ from mppar_tf.schedule_vita import GRL_AND_ENTROPY, K_BEAM, Loops
 ATTACKERS = ("p", "q")
 LETTERS = {"validation": "v", "recognizer": "A", "joint": "J", "attacker/p": "p", "attacker/q": "q", "anonymizer": "D", "pick": "?",
            "restart": "!"}
-REASONS = {"anonymizer_first", "anonymizer_thresholds_met", "anonymizer_bound_reached", "validation", "attacker_below_T2", "pick",
-           "restart", "attacker_after_restart", "recognizer_below_T1", "recognizer_minimum", "joint_below_T1"}
+REASONS = {"anonymizer_first", "anonymizer_thresholds_met", "anonymizer_bound_reached", "validation", "attacker_below_T2",
+           "attacker_measured", "pick", "restart", "attacker_after_restart", "recognizer_below_T1", "recognizer_minimum", "joint_below_T1"}
 
 
 def loops(order=GRL_AND_ENTROPY, **changes):
@@ -39,6 +39,14 @@ def test_a_cycle_of_grl_by_hand():
   assert [d.reason for d in decisions] == [
       "anonymizer_first", "validation", "recognizer_below_T1", "validation", "recognizer_below_T1", "validation",
       "attacker_below_T2", "attacker_below_T2", "attacker_below_T2", "anonymizer_thresholds_met"]
+
+
+@pytest.mark.parametrize("order, played", [(GRL_AND_ENTROPY, "D v p q D v p q p D v p q D"), (K_BEAM, "v ? D p q v ? D p q p v ? D")])
+def test_an_attacker_that_f_d_has_thrown_back_is_updated_again(order, played):
+  schedule = schedule_of(order, updates=4 if order == GRL_AND_ENTROPY else 3)
+  decisions = play(schedule, scripted(validation=[1.0], attacker_p=[0.96, 0.5, 0.6, 0.97], attacker_q=[0.96]))
+  assert trace(decisions) == played
+  assert [d.reason for d in decisions if d.role == "attacker/p"][:3] == ["attacker_below_T2", "attacker_measured", "attacker_below_T2"]
 
 
 def test_a_cycle_of_entropy_moves_both_on_actions():

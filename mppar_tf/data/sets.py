@@ -78,19 +78,20 @@ def identity_sets(subjects: np.ndarray, *, ratio: float, seed: int, epoch: int, 
   """X_1 and X_2 where the private label is who it is: the two sides share no subject ("different") or are dealt at random ("random").
 
   Args:
-    subjects: [N] int.
+    subjects: [N] int; -1 nobody, of records that are lost: these stand on no side.
   """
   if kind not in KINDS:
     raise ValueError(f"sets {kind!r} is not one of {', '.join(KINDS)}")
   rng = _generator(seed, epoch, 1)
+  named = subjects >= 0
   if kind == "random":
-    first, _ = _split_at_random(np.arange(len(subjects)), ratio, rng)
+    first, _ = _split_at_random(np.flatnonzero(named), ratio, rng)
     side = np.isin(np.arange(len(subjects)), first)
   else:
-    people = rng.permutation(np.unique(subjects))
+    people = rng.permutation(np.unique(subjects[named]))
     side = np.isin(subjects, people[:share(len(people), ratio)])
   keep = np.ones(1, bool)
-  return _both_inhabited(DataSets((side, ~side), (keep, keep)), epoch)
+  return _both_inhabited(DataSets((side, named & ~side), (keep, keep)), epoch)
 
 
 def _both_inhabited(sets: DataSets, epoch: int) -> DataSets:
