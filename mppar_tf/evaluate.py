@@ -6,7 +6,8 @@
 f^D is frozen. f^A is judged on anonymized test videos as training left it, and after a polish of fixed length. The protocol's test
 attackers are trained afresh on anonymized training data, chosen on validation data, and judged on anonymized test data; the best of
 them is the leak. The same networks on raw frames, and chance, stand beside every figure. Levels on raw frames are kept in --raw_levels_dir
-and computed once per seed and budget for all methods. Give every method of a comparison the same budget.
+and computed once per seed and budget for all methods. Give every method of a comparison the same budget: --compare refuses runs that were
+judged with another one, by other attackers, on another split or on other records, before anything is computed.
 
 A recipe is tuned with --judged_split=validation, never on test figures: validation videos and images are judged, by fresh attackers of
 the training architectures and on the known attributes alone; the files below are then called results_validation.json and so on.
@@ -127,7 +128,12 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
         f"checkpoint of step {step}{' as ' + judged_file['file'] if judged_file else ''}, {chosen.judged_split} split, "
         f"attackers {', '.join(built.test_attackers)}")
   given_now = flagfiles.lines(chosen, run_options, clip_options, model_options, train_options)
+  described = {"method": run_options.method, "protocol": judged, "benchmark": run_options.benchmark, "seed": run_options.seed,
+               "known": list(built.benchmark.known), "novel": list(built.benchmark.novel), "judged_split": chosen.judged_split,
+               "facts": facts, "attacker_weights": starts, **({"judged_file": judged_file} if judged_file else {}), "flags": given_now}
   try:
+    asked = {"budget": dataclasses.asdict(budget), "privacy": {"attackers": built.test_attackers}}
+    report.comparable([described | asked, *others])  # before hours go into figures that cannot stand in one plot
     results = report.read(results_file) if results_file.exists() else None
     if results is None or results.get("key") != key:
       work = run_dir / f"evaluation{suffix}" / key
@@ -136,14 +142,11 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
       scores = two_fold.evaluate(anonymize, method.models["recognizer"], *tasks, budget, seed=run_options.seed, work_dir=work,
                                  raw_cache=raw_levels_dir(chosen, run_options), raw_facts=facts, raw_tasks=raw_tasks)
       results = report.compose(
-          scores, budget, method=run_options.method, protocol=judged, benchmark=run_options.benchmark, seed=run_options.seed,
-          trained_protocol=run_options.protocol, known=list(built.benchmark.known), novel=list(built.benchmark.novel),
-          checkpoint=chosen.checkpoint, checkpoint_step=step, key=key, judged_split=chosen.judged_split, facts=facts,
-          attacker_weights=starts, initial_weights=initial_weights.read(run_dir), **missed(built, chosen.judged_split),
+          scores, budget, **described, trained_protocol=run_options.protocol, checkpoint=chosen.checkpoint, checkpoint_step=step, key=key,
+          initial_weights=initial_weights.read(run_dir), **missed(built, chosen.judged_split),
           promised={"judged_videos": built.clips[chosen.judged_split].total,
                     "judged_private_records": built.private[chosen.judged_split].total},
-          anonymizer_sha256=evaluate_exported.network_digest(method), **({"judged_file": judged_file} if judged_file else {}),
-          flags=given_now)
+          anonymizer_sha256=evaluate_exported.network_digest(method))
       report.write(results_file, results)
       shutil.rmtree(work.parent, ignore_errors=True)
     elif results["flags"] != given_now:  # the same weights under the same budget, asked for in other words: best for last, say

@@ -69,6 +69,23 @@ def test_a_run_is_judged_and_its_report_written(run_dir, monkeypatch, capsys):
   assert again["checkpoint"] == "last" and "--checkpoint=last" in again["flags"] and again["action_top1"] == results["action_top1"]
 
 
+def test_a_comparison_with_a_run_that_was_judged_otherwise_is_refused_before_anything_is_computed(run_dir, monkeypatch, capsys):
+  monkeypatch.setattr(two_fold, "evaluate", lambda *_, **__: pytest.fail("an evaluation was computed for a plot that is refused"))
+  (run_dir / "results.json").unlink(missing_ok=True)
+  other = run_dir.parent / "otherwise.json"
+  attackers = {"mobilenet_v1_1.0": {}, "resnet_v1_50": {}}
+  judged = {"format": report.FORMAT, "method": "basic", "protocol": "a", "benchmark": "custom", "seed": 1, "judged_split": "test",
+            "privacy": {"attackers": attackers}, "flags": ["--run_dir=runs/basic_1"]}
+  for changes, told in (({"budget": {"attack_steps": 5, "polish_steps": 2}}, "attack_steps 4 and 5"),
+                        ({"privacy": {"attackers": {"resnet_v1_50": {}}}}, "attackers mobilenet_v1_1.0, resnet_v1_50 and resnet_v1_50"),
+                        ({"facts": {"clips": "0123"}}, " and 0123"), ({"judged_split": "validation"}, "judged_split test and validation")):
+    report.write(other, judged | changes)
+    assert _judge(run_dir, f"--compare={other}") == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert f"strong_blur, seed 0 ({run_dir}) and basic, seed 1 (runs/basic_1) do not share one plot: " in line and line.endswith(told)
+  assert not (run_dir / "results.json").exists() and not (run_dir / "evaluation").exists()
+
+
 def test_another_budget_or_other_weights_are_another_evaluation(run_dir, monkeypatch):
   keys = []
 

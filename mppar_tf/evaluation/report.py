@@ -5,6 +5,7 @@ Figures are fractions in the JSON and percent in tables and plots. Everything is
 
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import pathlib
 import subprocess
@@ -20,6 +21,9 @@ FORMAT = 2  # of results.json
 PRIVACY = {"privacy_cmap_known": "known cMAP", "privacy_cmap_novel": "novel cMAP", "identity_accuracy": "identity accuracy"}
 AXES = {"privacy_cmap_known": "cMAP of known attributes", "privacy_cmap_novel": "cMAP of novel attributes",
         "identity_accuracy": "identity accuracy"}
+RECORDS = ("clips", "private", "test")  # among the facts: digests of all shards of the clips, of the private set, of a test set of its own
+MANNER = ("attack_batch", "polish_batch", "attacker_size")  # among the facts: what else, beside the budget, all methods must have alike
+UNCOMPARED = ("save_every",)  # of the budget: it decides no figure
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
 
 
@@ -112,16 +116,19 @@ def table(results: Mapping[str, Any]) -> str:
           ["chance", chance["action_top1"]] + [chance[k] for k in kinds]])]
   if "judged_file" in results:
     blocks += [f"f^D was run as {results['judged_file']['file']} (SHA-256 {results['judged_file']['sha256']})."]
+  own_name = [k.removeprefix("privacy_") for k in kinds]
   if results["privacy"]["by_video"]:
-    told = ", ".join(f"{key} {_percent(value)}" for key, value in results["privacy"]["by_video"].items())
-    blocks += [f"Frames averaged to videos: {told}."]
+    rows = {name_of(results): results["privacy"], "raw frames": raw["privacy"], "chance": chance}
+    told = {name: side["by_video"] for name, side in rows.items() if side.get("by_video")}  # older files lack the chance of videos
+    blocks += ["Frames averaged to videos. What any frame of a video shows counts as shown, so chance is another one than above.",
+               _markdown([""] + [f"{PRIVACY[k]}, lower is better" for k in kinds],
+                         [[name] + [side[k] for k in own_name] for name, side in told.items()])]
   from_imagenet = [name for name, start in results.get("attacker_weights", {}).items() if start == "imagenet"]
   if from_imagenet:
     blocks += [f"Attackers that start from ImageNet weights: {', '.join(from_imagenet)}; all others start from scratch."]
   if "obfuscation" in results:
     told = "; ".join(f"{name}: {one['frames_without']} of {one['frames']} frames" for name, one in results["obfuscation"]["missed"].items())
     blocks += [f"Frames in which the records show no {results['obfuscation']['part']} to hide, whoever may be there. {told}."]
-  own_name = [k.removeprefix("privacy_") for k in kinds]
   blocks += [
       "Each attacker, trained afresh. One that is weak on its own training data flatters the anonymizer; the leak is the largest figure "
       "of a column.",
@@ -144,18 +151,53 @@ def write_table(path: pathlib.Path, results: Mapping[str, Any]) -> None:
   whole_files.write_text(path, table(results))
 
 
+def comparable(runs: Sequence[Mapping[str, Any]]) -> None:
+  """Whether figures may stand side by side: judged on the same records and split, by the same attackers, with the same budget.
+
+  What one of two results does not tell (it is older, or of a benchmark without a test set of its own) is no difference between them.
+
+  Args:
+    runs: results, or as much of them as is known before anything was computed.
+  Raises:
+    ReportError: two of them cannot be compared; one line names both, and everything that differs with both values.
+  """
+  for (one, how), (other, otherwise) in itertools.combinations([(run, _judged(run)) for run in runs], 2):
+    unlike = [f"{name} {how[name]} and {otherwise[name]}" for name in how if how[name] != otherwise.get(name, how[name])]
+    if unlike:
+      raise ReportError(f"{_told(one)} and {_told(other)} do not share one plot: {'; '.join(unlike)}")
+
+
+def _judged(results: Mapping[str, Any]) -> dict[str, str]:
+  """How a run was judged, as far as its results tell, in words."""
+  budget, facts, privacy, starts = (results.get(key) or {} for key in ("budget", "facts", "privacy", "attacker_weights"))
+  found = {key: results.get(key) for key in ("benchmark", "protocol", "judged_split")}
+  found |= {key: value for key, value in budget.items() if key not in UNCOMPARED} | {key: facts.get(key) for key in MANNER}
+  found |= {f"{key} records": facts.get(key) for key in RECORDS}
+  lists = {"attackers": privacy.get("attackers"), "known": results.get("known"), "novel": results.get("novel"),
+           "attacker_weights": [f"{name} {start}" for name, start in starts.items()]}
+  found |= {key: ", ".join(sorted(names)) for key, names in lists.items() if names}
+  return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def _told(results: Mapping[str, Any]) -> str:
+  """A run by its name, its seed and, where its flags say it, its folder."""
+  folders = [flag.partition("=")[2] for flag in results.get("flags") or () if flag.startswith("--run_dir=")]
+  return f"{name_of(results)}, seed {results['seed']}" + "".join(f" ({folder})" for folder in folders[-1:])
+
+
 def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
   """Action top-1 over privacy leak, one panel per privacy figure: methods as mean and spread over seeds, beside raw frames and chance.
 
   Args:
-    runs: results of one benchmark and protocol, any number of methods and seeds.
+    runs: results that are `comparable`, any number of methods and seeds.
   Raises:
-    ReportError: there are none, or they cannot be compared.
+    ReportError: there are none, they cannot be compared, or they have no privacy figure in common.
   """
-  settings = sorted({f"{r['benchmark']}, protocol {r['protocol']}" for r in runs})
+  comparable(runs)
   kinds = [key for key in PRIVACY if runs and all(key in r for r in runs)]
-  if len(settings) != 1 or not kinds:
-    raise ReportError(f"runs of {' and of '.join(settings) or 'nothing'} do not share one plot")
+  if not kinds:
+    raise ReportError(f"runs of {' and of '.join(dict.fromkeys(map(name_of, runs))) or 'nothing'} do not share one plot: no privacy figure "
+                      "is of all of them")
   methods = list(dict.fromkeys(map(name_of, runs)))
   figure = Figure(figsize=(5.2 * len(kinds) + 2.2, 4.6), layout="constrained")
   panels = figure.subplots(1, len(kinds), squeeze=False)[0]
@@ -182,7 +224,7 @@ def trade_off(path: pathlib.Path, runs: Sequence[Mapping[str, Any]]) -> None:
   seeds = sorted({sum(name_of(r) == method for r in runs) for method in methods})
   counts = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds a method"
   spread = f": mean and standard deviation over {counts}, small dots are single runs" if seeds[-1] > 1 else ": one seed, hence no spread"
-  figure.suptitle(f"{settings[0]}{spread}", fontsize=10)
+  figure.suptitle(f"{runs[0]['benchmark']}, protocol {runs[0]['protocol']}{spread}", fontsize=10)
   whole_files.write(path, lambda part: figure.savefig(part, format="png", dpi=110))
 
 

@@ -17,6 +17,7 @@ import time
 from typing import Any, Callable, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mppar_tf.evaluation import actions, attackers, metrics
@@ -93,7 +94,7 @@ class Scores:
   polish_training_accuracy: float | None
   privacy: PrivacyScores
   raw: RawLevel
-  chance: dict[str, Any]
+  chance: dict[str, Any]  # as of `chance`, and action_top1
   videos: int
   wall_seconds: dict[str, float]
 
@@ -157,10 +158,8 @@ def leaks(found: attackers.Predictions, trained: Mapping[str, attackers.TrainedA
     best = trained[name].best
     own[name] = _figures(found.labels, logits, privacy) | {
         "training_accuracy": best.training_accuracy, "training_loss": best.loss, "validation": best.validation, "best_step": best.step}
-  videos = {}
-  if len(set(found.record.tolist())) < len(found.record):
-    # Frames of videos: each weighs equally above; here a video's logits are averaged and what any of its frames shows counts as shown.
-    labels = metrics.present_in_any(found.labels, found.record)
+  videos, labels = {}, _video_labels(found)
+  if labels is not None:  # each frame weighs equally above; here a video's logits are averaged
     by_attacker = [_figures(labels, metrics.mean_by_group(logits, found.record)[1], privacy) for logits in found.logits.values()]
     videos = {key: max(f[key] for f in by_attacker) for key in by_attacker[0] if key != "average_precision"}
   largest = {key: max(figures[key] for figures in own.values()) for key in ("cmap_known", "cmap_novel", "identity_accuracy")
@@ -171,11 +170,19 @@ def leaks(found: attackers.Predictions, trained: Mapping[str, attackers.TrainedA
 
 
 def chance(found: attackers.Predictions, privacy: PrivacyTask) -> dict[str, Any]:
-  """What guessing reaches on these test items: prevalence for AP, the most frequent subject for identity."""
-  if privacy.task == "identity":
-    return {"identity_accuracy": metrics.majority_share(found.labels[:, 0])}
-  shares = metrics.prevalences(found.labels, privacy.attributes)
-  return _macros(shares, privacy) | {"average_precision": shares}
+  """What guessing reaches on these test items: prevalence for AP, the most frequent subject for identity.
+
+  Returns:
+    "cmap_known" and "cmap_novel", where there are such attributes, with "average_precision" by attribute; or "identity_accuracy". Where
+    test items are frames of videos also "by_video": the chance of each figure of `PrivacyScores.by_video`; mostly higher, as a larger
+    share of videos than of frames shows an attribute.
+  Raises:
+    MetricError: an attribute has no positive.
+  """
+  items, videos = _guessed(found.labels, privacy), _video_labels(found)
+  if videos is None:
+    return items
+  return items | {"by_video": {key: value for key, value in _guessed(videos, privacy).items() if key != "average_precision"}}
 
 
 def raw_level(action: ActionTask, privacy: PrivacyTask, budget: Budget, *, seed: int, cache: str | os.PathLike, facts: Mapping[str, Any],
@@ -222,6 +229,21 @@ def _figures(labels, logits, privacy: PrivacyTask) -> dict[str, Any]:
     return {"identity_accuracy": metrics.top1(logits, labels[:, 0])}
   precision = metrics.average_precisions(labels, logits, privacy.attributes)
   return _macros(precision, privacy) | {"average_precision": precision}
+
+
+def _guessed(labels, privacy: PrivacyTask) -> dict[str, Any]:
+  """What `_figures` of these labels are without any information."""
+  if privacy.task == "identity":
+    return {"identity_accuracy": metrics.majority_share(labels[:, 0])}
+  shares = metrics.prevalences(labels, privacy.attributes)
+  return _macros(shares, privacy) | {"average_precision": shares}
+
+
+def _video_labels(found: attackers.Predictions) -> np.ndarray | None:
+  """Labels [V, P] of the videos whose frames were judged: what any frame shows counts as shown. None: no two items are of one record."""
+  if len(set(found.record.tolist())) == len(found.record):
+    return None
+  return metrics.present_in_any(found.labels, found.record)
 
 
 def _macros(by_attribute, privacy: PrivacyTask) -> dict[str, float]:

@@ -87,6 +87,38 @@ def test_the_table_tells_every_figure():
   assert "31.0" in identity and "97.0" in identity and "12.0" in identity and "Average precision" not in identity
 
 
+def _of_videos(chance):
+  """Results whose test items are frames of videos; `chance`: of videos, None in a file that is older than it."""
+  results = json.loads(json.dumps(_results()))
+  results["privacy"]["by_video"] = {"cmap_known": 0.721, "cmap_novel": 0.733}
+  results["raw"]["privacy"]["by_video"] = {"cmap_known": 0.944, "cmap_novel": 0.955}
+  results["chance"] |= {"by_video": chance} if chance else {}
+  return results
+
+
+def test_the_leak_of_videos_stands_beside_its_own_raw_level_and_chance():
+  rows = lambda text: [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+  text = report.table(_of_videos({"cmap_known": 0.611, "cmap_novel": 0.622}))
+  assert "Frames averaged to videos" in text
+  at = rows(text).index(["mppar", "72.1", "73.3"])
+  assert rows(text)[at - 2] == ["", "known cMAP, lower is better", "novel cMAP, lower is better"]
+  assert rows(text)[at + 1:at + 3] == [["raw frames", "94.4", "95.5"], ["chance", "61.1", "62.2"]]
+  assert ["chance", "10.0", "40.0", "43.0"] in rows(text)
+
+  older = rows(report.table(_of_videos(None)))
+  at = older.index(["mppar", "72.1", "73.3"])
+  assert older[at + 1] == ["raw frames", "94.4", "95.5"] and older[at + 2][0] == "attacker"
+  assert "averaged to videos" not in report.table(_results())
+
+
+def test_the_chance_of_videos_is_written_under_its_own_name():
+  chance = {"action_top1": 0.1, "cmap_known": 0.4, "cmap_novel": 0.43, "by_video": {"cmap_known": 0.6, "cmap_novel": 0.7}}
+  privacy = _privacy(0.5, 0.6)
+  scores = two_fold.Scores(0.8, 0.7, 0.9, privacy, two_fold.RawLevel(0.9, 0.99, privacy), chance, 60, {})
+  written = report.compose(scores, BUDGET, method="mppar", protocol="a", benchmark="twin", seed=0)["chance"]
+  assert written == {"action_top1": 0.1, "privacy_cmap_known": 0.4, "privacy_cmap_novel": 0.43, "by_video": chance["by_video"]}
+
+
 def _ink(path):
   picture = cv2.imread(str(path))
   return picture, float((picture < 250).any(axis=2).mean())
@@ -119,9 +151,67 @@ def test_the_level_on_raw_frames_is_a_seeds_and_not_a_methods(tmp_path, monkeypa
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):
-  for runs in ([], [_results(), _identity_results()], [_results(), _results() | {"benchmark": "other"}]):
+  without = {key: value for key, value in _results().items() if not key.startswith("privacy_")}
+  for runs in ([], [without], [_results(), _identity_results()], [_results(), _results() | {"benchmark": "other"}]):
     with pytest.raises(report.ReportError, match="do not share one plot"):
       report.trade_off(tmp_path / "plot.png", runs)
+
+
+FACTS = {"clips": "c1", "private": "p1", "test": "t1", "attack_batch": 64, "attacker_size": "small"}
+
+
+def _changed(path, value, **facts):
+  """Results of `basic` with `value` at `path` (names of keys)."""
+  results = json.loads(json.dumps(_results("basic", facts=FACTS, flags=["--run_dir=runs/basic_0"], **facts)))
+  inner = results
+  for key in path[:-1]:
+    inner = inner[key]
+  inner[path[-1]] = value
+  return results
+
+
+@pytest.mark.parametrize("path, value, told", [
+    (("budget", "attack_steps"), 300, "attack_steps 10 and 300"),
+    (("budget", "raw_action_steps"), 9, "raw_action_steps 8 and 9"),
+    (("budget", "clips_per_video"), 5, "clips_per_video 2 and 5"),
+    (("privacy", "attackers"), {"inception": {}, "resnet": {}}, "attackers mobilenet, resnet and inception, resnet"),
+    (("judged_split",), "validation", "judged_split test and validation"),
+    (("facts", "clips"), "c2", "clips records c1 and c2"), (("facts", "private"), "p2", "private records p1 and p2"),
+    (("facts", "test"), "t2", "test records t1 and t2"), (("facts", "attack_batch"), 8, "attack_batch 64 and 8"),
+    (("facts", "attacker_size"), "paper", "attacker_size small and paper"),
+    (("attacker_weights",), {"resnet": "imagenet", "mobilenet": "scratch"},
+     "attacker_weights mobilenet scratch, resnet scratch and mobilenet scratch, resnet imagenet"),
+    (("novel",), ["age"], "novel race and age"), (("benchmark",), "other", "benchmark twin and other"),
+    (("protocol",), "c", "protocol a and c")])
+def test_runs_that_were_judged_otherwise_do_not_share_a_plot(tmp_path, path, value, told):
+  weights = {"resnet": "scratch", "mobilenet": "scratch"}
+  ours = _results(facts=FACTS, attacker_weights=weights)
+  report.trade_off(tmp_path / "plot.png", [ours, _changed(("seed",), 1, attacker_weights=weights)])
+  (tmp_path / "plot.png").unlink()
+  with pytest.raises(report.ReportError) as caught:
+    report.trade_off(tmp_path / "plot.png", [ours, _results("spact", facts=FACTS), _changed(path, value, attacker_weights=weights)])
+  assert str(caught.value) == f"mppar, seed 0 and basic, seed 0 (runs/basic_0) do not share one plot: {told}"
+  assert not list(tmp_path.iterdir())
+
+
+def test_all_that_differs_between_two_runs_is_told_in_one_line():
+  other = _changed(("facts", "clips"), "c2", judged_file={"variant": "int8"})
+  other["budget"] |= {"attack_steps": 11, "polish_steps": 5}
+  with pytest.raises(report.ReportError, match=r"^mppar, seed 0 and basic, int8, seed 0 \(runs/basic_0\) do not share one plot: "
+                     "attack_steps 10 and 11; polish_steps 4 and 5; clips records c1 and c2$"):
+    report.comparable([_results(facts=FACTS), other])
+
+
+def test_what_a_result_does_not_tell_is_no_difference(tmp_path):
+  """Older files lack some of it, a benchmark without a test set of its own has no records of it; saves decide no figure."""
+  older = _changed(("budget", "save_every"), 7)
+  del older["budget"]["raw_action_steps"], older["facts"]["test"], older["judged_split"], older["novel"]
+  bare = _results("spact") | {"budget": {"save_every": 7}, "facts": None, "privacy": {"attackers": {}}}
+  report.trade_off(tmp_path / "plot.png", [_results(facts=FACTS, attacker_weights={"resnet": "scratch"}), older, bare])
+  assert _ink(tmp_path / "plot.png")[1] > 0.005
+  # What the first does not tell still tells the others apart.
+  with pytest.raises(report.ReportError, match="test records t1 and t2"):
+    report.comparable([older, _results("mppar", facts=FACTS), _results("spact", facts=FACTS | {"test": "t2"})])
 
 
 def test_the_sheet_shows_frames_before_and_after(tmp_path):

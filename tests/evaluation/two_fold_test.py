@@ -84,6 +84,29 @@ def test_the_leak_is_the_largest_over_attackers_and_frames_become_videos():
   assert alone.by_video == {"cmap_known": 0.5, "cmap_novel": 1.0}
 
 
+def test_the_chance_of_videos_is_of_their_own_labels():
+  """Present in any frame is more frequent than present in a frame; a video of which nobody annotated a frame counts in neither."""
+  labels = np.array([[1, 0], [0, 0], [0, -1], [0, 1], [-1, -1], [-1, -1]])
+  found = attackers.Predictions(labels, np.array([0, 0, 1, 1, 2, 2]), {"one": np.arange(12.0).reshape(6, 2)})
+  privacy = _privacy_task(attributes=("a", "b"), known=("a",), novel=("b",))
+  chance = two_fold.chance(found, privacy)
+  assert chance["average_precision"] == {"a": 0.25, "b": pytest.approx(1 / 3)}
+  assert (chance["cmap_known"], chance["cmap_novel"]) == (0.25, pytest.approx(1 / 3))
+  # By video: "a" is 1, 0, NA and "b" is 0, 1, NA. An attacker that knows nothing reaches just that.
+  assert chance["by_video"] == {"cmap_known": 0.5, "cmap_novel": 0.5}
+  trained = {"blind": attackers.TrainedAttacker(None, (attackers.Point(10, 0.5, 0.75, 0.8),))}
+  blind = two_fold.leaks(found._replace(logits={"blind": np.zeros((6, 2))}), trained, privacy)
+  assert blind.by_video == chance["by_video"]
+  assert "by_video" not in two_fold.chance(found._replace(record=np.arange(6)), privacy)
+
+
+def test_the_chance_of_videos_is_the_most_frequent_subject_s_share_of_them():
+  subjects, video = np.array([[0], [0], [0], [0], [1], [1], [2]]), np.array([0, 0, 0, 0, 1, 2, 3])
+  privacy = _privacy_task(attributes=("subject",), known=(), novel=(), task="identity")
+  chance = two_fold.chance(attackers.Predictions(subjects, video, {"one": np.zeros((7, 3))}), privacy)
+  assert chance == {"identity_accuracy": pytest.approx(4 / 7), "by_video": {"identity_accuracy": 0.5}}
+
+
 def test_identity_protocol(tmp_path):
   privacy = _privacy_task(train=world.endless(world.identities(1, 256, 4), 32), validation=world.finite(world.identities(2, 80, 4), 64),
                           test=world.finite(world.identities(3, 90, 4), 64), builders={"who": world.attacker(4)}, attributes=("subject",),
