@@ -66,13 +66,21 @@ def heading(table: Table, name: str) -> str:
 
 
 def trade_off(path: pathlib.Path, table: Table, rows: Found) -> bool:
-  """The plot of action against leak, where the table is of that; False where there is nothing to draw."""
+  """The plot of action against leak, where the table is of that; False where there is nothing to draw. Raises OptionError, see `draw`."""
   results = [result for found in rows.values() for result in found]
   if table.figures or not results:
     return False
-  from mppar_tf.evaluation import report  # late, as it loads TensorFlow: its start-up notes are silenced by now
-  report.trade_off(path, results)
+  draw(path, results)
   return True
+
+
+def draw(path: pathlib.Path, results: Sequence[Mapping[str, Any]]) -> None:
+  """Raises OptionError where results cannot stand in one plot."""
+  from mppar_tf.evaluation import report  # late, as it loads TensorFlow: its start-up notes are silenced by now
+  try:
+    report.trade_off(path, results)
+  except report.ReportError as error:
+    raise OptionError(str(error)) from error
 
 
 def body(table: Table, benchmark: str, command: str, plan: Plan, rows: Found) -> str:
@@ -158,8 +166,7 @@ def write_study(plan: Plan, results: pathlib.Path) -> str:
   text = comparison.table(finished, list(plan.rows), seeds={label: len(cells) for label, cells in plan.rows.items()})
   whole_files.write_text(results / "table.md", text + "\n")
   if finished:
-    from mppar_tf.evaluation import report
-    report.trade_off(results / "trade_off.png", finished)
+    draw(results / "trade_off.png", finished)
   return text
 
 

@@ -45,6 +45,18 @@ def test_a_cell_of_other_records_is_refused_by_name(planted, tmp_path, capsys):
   assert run("--dry_run") == 2, "what it lists as done is not"
 
 
+def test_cells_that_were_judged_otherwise_do_not_share_a_plot(planted, capsys):
+  files, run = planted
+  results = json.loads(files[3].read_text())
+  files[3].write_text(json.dumps(results | {"budget": results["budget"] | {"attack_steps": 10}}))
+  for path in files[:3] + files[4:]:
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"budget": whole["budget"] | {"attack_steps": 400}}))
+  assert run() == 2
+  told = capsys.readouterr().err
+  assert "do not share one plot: attack_steps 400 and 10" in told and told.count("\n") == 1
+
+
 @pytest.fixture(scope="module")
 def twin_records(tmp_path_factory):
   data_dir = tmp_path_factory.mktemp("records")
