@@ -93,11 +93,8 @@ class Asked(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # variants inherit it; their start-up notes would break the progress bar
-  try:
-    return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__, arguments=arguments)
-  except KeyboardInterrupt:
-    print("bench: interrupted; finished parts are printed above, and stand in --bench_json where it is given", file=sys.stderr)
-    return INTERRUPTED
+  return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__, arguments=arguments,
+                        stopped=(INTERRUPTED, "interrupted; finished parts are printed above, and stand in --bench_json where it is given"))
 
 
 def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions, seed: options.SeedOptions,

@@ -25,7 +25,7 @@ An interrupted evaluation goes on where it last looked, and a finished one is no
 plots. One device is used: the first GPU, or the CPU.
 
 Exit codes: 0 judged; 2 bad input, an unfinished run among it; 70 a figure cannot be computed honestly (a loss that is NaN, an attribute
-without positives, a lost video; the message names it).
+without positives, a lost video; the message names it); 75 stopped by Ctrl-C: the same command goes on.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ import sys
 
 from mppar_tf import flagfiles, leaving, options
 
-FINISHED, NOT_COMPUTABLE = 0, 70
+FINISHED, NOT_COMPUTABLE, STOPPED = 0, 70, 75
 RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 PROGRAM_OPTIONS = (options.EvaluationOptions, *RUN_OPTIONS)
 # What decides neither what was trained nor what it is trained for: all else belongs to the run (evaluate also leaves the protocol free).
@@ -51,7 +51,8 @@ FREE = ("run_dir", "data_dir", "test_attackers", "test_attacker_weights", "recog
 def main(arguments=None) -> int:
   """Reads the run's flags, then its own, and hands everything to `run`."""
   return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__,
-                        arguments=arguments, before=functools.partial(with_flags_of_run, free=(*FREE, "protocol")))
+                        arguments=arguments, before=functools.partial(with_flags_of_run, free=(*FREE, "protocol")),
+                        stopped=(STOPPED, "stopped; the same command goes on from what is saved"))
 
 
 def with_flags_of_run(arguments: list[str], free: tuple[str, ...] = FREE) -> list[str]:

@@ -1,6 +1,6 @@
 """Exports a trained anonymizer for cameras and servers, and verifies exports.
 
-  python -m mppar_tf.export --run_dir=runs/twin_a_mppar_seed0
+  python -m mppar_tf.export --run_dir=runs/twin_a_mppar_seed0 --export_dir=my_export
   python -m mppar_tf.export --run_dir=... --export_dir=my_export --export_height=96 --export_width=128
   python -m mppar_tf.export --check=saved_models/a/mppar
   python -m mppar_tf.export --run_dir=... --export_dir=my_export --add_metrics
@@ -21,7 +21,8 @@ The run's own flags (RUN_DIR/flags.txt) are read first. --check needs neither th
 hashes, runs every file on built-in pictures and looks at shapes, finite values, the distance from what Keras gave and from identity. A
 SavedModel, which may write files, is run from a copy of the bytes that were hashed, and not at all where a hash of it is wrong.
 
-Exit codes: 0 exported, or the export is whole; 2 bad input; 3 refused, or the checked export has problems (each told in one line).
+Exit codes: 0 exported, or the export is whole; 2 bad input; 3 refused, or the checked export has problems (each told in one line);
+130 stopped by Ctrl-C: nothing is left behind.
 """
 
 import dataclasses

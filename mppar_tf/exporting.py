@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from mppar_tf import conversion, equalization, exporting_card, exporting_saved_model, exporting_variants
 from mppar_tf.exporting_variants import ESSENTIAL, PARITY, SAVED_MODEL, Compared, ExportRefused
+from mppar_tf.messages import reason
 from mppar_tf.on_camera import judge, manifest, reference
 from mppar_tf.on_camera.errors import ModelRefused
 
@@ -142,7 +143,7 @@ def _keras_outputs(anonymizer: keras.Model, frames: np.ndarray) -> np.ndarray:
     outputs = [np.asarray(anonymizer(picture[None], training=False), np.float32)[0] for picture in frames]  # N x [H, W, 3]
   except (ValueError, tf.errors.InvalidArgumentError) as error:
     size = f"{frames.shape[1]}x{frames.shape[2]}"
-    raise ExportRefused(f"the anonymizer does not take frames of {size}: {str(error).splitlines()[0]}") from None
+    raise ExportRefused(f"the anonymizer does not take frames of {size}: {reason(error)}") from None
   return np.stack(outputs)
 
 

@@ -19,6 +19,7 @@ from absl import flags
 
 from mppar_tf.messages import one_line
 
+INTERRUPTED = 130  # as shells tell a program that SIGINT ended
 _HERE = pathlib.Path(__file__).resolve().parent
 # Inside this package where it is installed, beside it in a checkout.
 CONFIGS = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
@@ -147,7 +148,8 @@ def _flag_lines(path: str) -> list[str]:
 
 
 def main(program: Callable[[], int | None], option_classes: Sequence[type], doc: str, *,
-         arguments: Sequence[str] | None = None, before: Callable[[list[str]], list[str]] | None = None) -> int:
+         arguments: Sequence[str] | None = None, before: Callable[[list[str]], list[str]] | None = None,
+         stopped: tuple[int, str] = (INTERRUPTED, "stopped")) -> int:
   """Runs a program: declares its flags, reads the command line, turns a known error into one line and exit code 2.
 
   Args:
@@ -156,8 +158,10 @@ def main(program: Callable[[], int | None], option_classes: Sequence[type], doc:
     doc: the program's help, normally its module's docstring.
     arguments: the command line without the program's name; default `sys.argv[1:]`.
     before: may rewrite the expanded arguments, e.g. put those of a run folder before them.
+    stopped: exit code and words of a program that Ctrl-C stopped.
   Returns:
-    The exit code: 0 done, 1 where whoever reads the output left before its end (`| head`), 2 for bad input. Programs document others.
+    The exit code: 0 done, 1 where whoever reads the output left before its end (`| head`), 2 for bad input, that of `stopped`. Programs
+    document others.
   """
   try:
     code = _main(program, option_classes, doc, sys.argv[1:] if arguments is None else arguments, before)
@@ -167,6 +171,13 @@ def main(program: Callable[[], int | None], option_classes: Sequence[type], doc:
     if not _reader_left():
       raise
     return 1
+  except KeyboardInterrupt:
+    print(f"{program_name()}: {stopped[1]}", file=sys.stderr)
+    return stopped[0]
+
+
+def program_name() -> str:
+  return pathlib.Path(sys.argv[0]).stem
 
 
 def _reader_left() -> bool:
@@ -187,7 +198,6 @@ def _reader_left() -> bool:
 
 def _main(program: Callable[[], int | None], option_classes: Sequence[type], doc: str, arguments: Sequence[str],
           before: Callable[[list[str]], list[str]] | None) -> int:
-  name = pathlib.Path(sys.argv[0]).stem
   # TensorFlow's start-up notes, some of them called errors, would bury the one line that matters; what fails is raised all the same.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   try:
@@ -195,7 +205,11 @@ def _main(program: Callable[[], int | None], option_classes: Sequence[type], doc
     if any(a in ("-h", "-help", "--help", "--helpfull", "--helpshort") for a in arguments):
       print(describe(doc, option_classes))
       return 0
-    arguments = before(arguments) if before else arguments
+    try:
+      arguments = before(arguments) if before else arguments
+    except OptionError:
+      define(*option_classes)(["mppar_tf"] + arguments)  # a mistyped flag is the reason, and absl knows what may have been meant
+      raise
     values = define(*option_classes)
     rest = values(["mppar_tf"] + arguments)[1:]
     if rest:
@@ -207,14 +221,15 @@ def _main(program: Callable[[], int | None], option_classes: Sequence[type], doc
     finally:
       _RUNNING.reset(token)
   except (flags.Error, OptionError) as error:
-    print(f"{name}: {one_line(error)}", file=sys.stderr)
+    print(f"{program_name()}: {one_line(error)}", file=sys.stderr)
     return 2
 
 
 def describe(doc: str, option_classes: Sequence[type]) -> str:
   """The text that --help prints: what the program is for, then every flag with its default, choices and meaning."""
-  lines = [doc.strip(), "", "Flags (also from a file: --flagfile=NAME, looked for here, then in configs/; later flags win):"]
-  seen = set()
+  lines, seen = [doc.strip()], set()
+  if option_classes:
+    lines += ["", "Flags (also from a file: --flagfile=NAME, looked for here, then in configs/; later flags win):"]
   for cls in option_classes:
     group = (cls.__doc__ or cls.__name__).strip().splitlines()[0]
     lines += ["", group]

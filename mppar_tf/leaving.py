@@ -15,7 +15,17 @@ def leave(code: int, told: str = "") -> NoReturn:
   """
   if told:
     print(told, file=sys.stderr)
+  _forget_sources()
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(OSError, ValueError):  # closed by whoever read it
       stream.flush()
   os._exit(code)
+
+
+def _forget_sources() -> None:
+  """Removes what AutoGraph has written of traced functions, dozens of files a run: TensorFlow does so at an end that is skipped here."""
+  for name, module in list(sys.modules.items()):
+    if name.startswith("__autograph_generated_file"):
+      for path in filter(None, (module.__file__, module.__spec__ and module.__spec__.cached)):
+        with contextlib.suppress(OSError):
+          os.unlink(path)

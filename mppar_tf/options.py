@@ -215,7 +215,7 @@ class TrainOptions(SeedOptions):
 class LoopOptions:
   """What is written while training: checkpoints, TensorBoard."""
   checkpoint_every: int = option(50, "Anonymizer updates between checkpoints.", low=1)
-  checkpoint_steps: int = option(500, "Steps of the other stages between checkpoints.", low=1)
+  checkpoint_steps: int = option(500, "Steps of whatever roles between two checkpoints, at most, in every stage.", low=1)
   keep_checkpoints: int = option(3, "How many of the last checkpoints are kept, beside the best by validation.", low=1)
   validate_every: int = option(
       50, "Anonymizer updates between full looks at the validation split (which choose the best checkpoint).", low=1)

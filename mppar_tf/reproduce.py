@@ -40,13 +40,10 @@ def main(arguments=None) -> int:
   for number in (signal.SIGTERM, signal.SIGHUP):  # nohup has the latter ignored: so it stays
     if signal.getsignal(number) == signal.SIG_DFL:
       signal.signal(number, signal.default_int_handler)
-  try:
-    return flagfiles.main(lambda: run(flagfiles.read(options.ReproduceOptions), flagfiles.read(options.StorageOptions)),
-                          (options.ReproduceOptions, options.StorageOptions), __doc__, arguments=arguments)
-  except KeyboardInterrupt:
-    print("reproduce: stopped; the same command goes on: finished cells are kept, begun ones resume from their last checkpoint",
-          file=sys.stderr)
-    return STOPPED
+  return flagfiles.main(lambda: run(flagfiles.read(options.ReproduceOptions), flagfiles.read(options.StorageOptions)),
+                        (options.ReproduceOptions, options.StorageOptions), __doc__, arguments=arguments,
+                        stopped=(STOPPED, "stopped; the same command goes on: finished cells are kept, begun ones resume from their last "
+                                          "checkpoint"))
 
 
 def run(chosen, storage) -> int:

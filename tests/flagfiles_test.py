@@ -287,6 +287,29 @@ def test_a_reader_that_leaves_early_is_no_traceback(arguments, told):
   assert (left.returncode, left.stderr) == (1, "")
 
 
+@pytest.mark.parametrize("given, code, words", [
+    ({}, 130, "stopped"), ({"stopped": (75, "stopped; the same command goes on")}, 75, "goes on")])
+def test_ctrl_c_is_one_line_and_an_exit_code(capsys, given, code, words):
+  def program():
+    raise KeyboardInterrupt
+  assert flagfiles.main(program, (), "", arguments=[], **given) == code
+  told = capsys.readouterr().err
+  assert told.count("\n") == 1 and told.rstrip().endswith(words)
+
+
+def test_a_mistyped_flag_is_told_before_one_that_is_missing_because_of_it(capsys):
+  def before(arguments):
+    raise OptionError("--run_dir is required")
+  assert flagfiles.main(lambda: 0, (options.RunOptions,), "", arguments=["--run_dri=x"], before=before) == 2
+  assert "run_dri" in (told := capsys.readouterr().err) and "run_dir" in told and "required" not in told
+  assert flagfiles.main(lambda: 0, (options.RunOptions,), "", arguments=[], before=before) == 2
+  assert capsys.readouterr().err.endswith(": --run_dir is required\n")
+
+
+def test_help_of_a_program_without_flags_has_no_heading_of_them():
+  assert flagfiles.describe("What it does.", ()) == "What it does."
+
+
 def test_another_broken_pipe_than_the_reader_s_is_an_error_still():
   def program():
     raise BrokenPipeError("a child's")
