@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from mppar_tf.messages import one_line
 
+BEST = "best.json"
 INITIALISED = "initialised"  # the end of stages 1 to 3, which runs of other methods may start from
 
 
 class CheckpointError(ValueError):
-  """A checkpoint that cannot be read, told in one line."""
+  """A checkpoint that cannot be read or written, told in one line."""
 
 
 class Checkpoints:
@@ -52,7 +53,7 @@ class Checkpoints:
   def save(self, step: int, state: Mapping[str, Any], name: str | None = None) -> pathlib.Path:
     """Writes a checkpoint; returns its folder. `name` in place of the step's name keeps it for ever.
 
-    One that is there already is left alone: runs are deterministic.
+    One that is there already is left alone: runs are deterministic. Raises CheckpointError: best.json is damaged; the checkpoint is whole.
     """
     final = self._folder / (name or f"step-{step:09d}")
     if (final / "state.json").exists():
@@ -84,26 +85,59 @@ class Checkpoints:
     return sorted(int(m.group(1)) for m in found if m)
 
   def mark_best(self, step: int, score: float) -> None:
-    """Remembers a step as the best so far; its checkpoint stays.
+    """Remembers a step as the best so far; its checkpoint stays. The one before stays the best until that checkpoint is whole.
 
     Called just BEFORE the step is saved: a kill in between repeats the step and marks it again.
+
+    Raises:
+      CheckpointError: best.json is damaged or cannot be written.
     """
-    self._folder.mkdir(parents=True, exist_ok=True)
-    part = self._folder / ".part-best.json"
-    part.write_text(json.dumps({"step": step, "score": score}), encoding="utf-8")
-    os.replace(part, self._folder / "best.json")
+    self._write_marks([(step, score), *self._whole_marks()])
+
+  def forget_unsaved(self) -> None:
+    """Takes back the mark of a step whose save was killed: done again, by another number of threads say, it may score otherwise.
+
+    Raises:
+      CheckpointError: best.json is damaged or cannot be written.
+    """
+    whole = self._whole_marks()
+    if whole and whole[0] != self._marks()[0]:
+      self._write_marks(whole)
 
   def best(self) -> int | None:
-    """The step marked best whose checkpoint is whole."""
-    try:
-      step = json.loads((self._folder / "best.json").read_text(encoding="utf-8"))["step"]
-    except FileNotFoundError:
-      return None
-    return step if step in self.steps() else None
+    """The step marked best whose checkpoint is whole. Raises CheckpointError: best.json is damaged."""
+    return next((step for step, _ in self._whole_marks()), None)
 
   def best_score(self) -> float:
-    """Its score; minus infinity where there is none."""
-    return float("-inf") if self.best() is None else json.loads((self._folder / "best.json").read_text(encoding="utf-8"))["score"]
+    """Its score; minus infinity where there is none. Raises CheckpointError: best.json is damaged."""
+    return next((score for _, score in self._whole_marks()), float("-inf"))
+
+  def _whole_marks(self) -> list[tuple[int, float]]:
+    saved = self.steps()
+    return [mark for mark in self._marks() if mark[0] in saved]
+
+  def _marks(self) -> list[tuple[int, float]]:
+    """(step, score) of the step marked last and of the best before it; empty where none was marked."""
+    path = self._folder / BEST
+    try:
+      last = json.loads(path.read_text(encoding="utf-8"))
+      return [(int(mark["step"]), float(mark["score"])) for mark in (last, last.get("before")) if mark is not None]
+    except FileNotFoundError:
+      return []
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+      raise CheckpointError(f"{path} is damaged ({one_line(error, 100)}); remove it, and the best is chosen among later ones") from error
+
+  def _write_marks(self, marks: Sequence[tuple[int, float]]) -> None:
+    last, *before = ({"step": step, "score": score} for step, score in marks)
+    part = self._folder / f".part-{BEST}"
+    try:
+      self._folder.mkdir(parents=True, exist_ok=True)
+      part.write_text(json.dumps(last | {"before": before[0] if before else None}), encoding="utf-8")
+      _sync(part)
+      os.replace(part, self._folder / BEST)
+      _sync(self._folder)
+    except OSError as error:
+      raise CheckpointError(f"{self._folder / BEST} cannot be written: {one_line(error, 200)}") from error
 
   def find(self, which: str) -> pathlib.Path:
     """The folder of `last`, `best` or a named checkpoint. Raises CheckpointError where there is none."""

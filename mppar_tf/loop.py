@@ -31,7 +31,7 @@ class Preempted(Exception):
 class Rhythm:
   """How often things are written, in steps."""
   checkpoint_every: int  # anonymizer updates
-  checkpoint_steps: int  # steps of the other stages
+  checkpoint_steps: int  # steps of whatever roles, in every stage
   validate_every: int  # anonymizer updates
   log_every: int  # steps of a role
 
@@ -105,20 +105,24 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
     feeder.seek(start["positions"])
   compiled: dict[str, Callable] = {}
   state = lambda: {"schedule": schedule.state(), "positions": feeder.positions()}
+  steps = lambda: sum(schedule.counts.values())
+  saved_at = steps()
 
   def ensure_finite() -> None:
     # A step whose terms are finite can still leave weights that are not: the next one would show it, after they were saved.
     if broken := checkpoints.not_finite():
       raise journal_room.NotFinite(
-          f"after step {sum(schedule.counts.values())}: NaN or infinity in {', '.join(broken)}; {journal_room.REMEDY}")
+          f"after step {steps()}: NaN or infinity in {', '.join(broken)}; {journal_room.REMEDY}")
 
   def save(name: str | None = None) -> None:
+    nonlocal saved_at
     ensure_finite()
+    saved_at = steps()
     if not team.chief:
       return  # every variable is mirrored, so that the chief's are everybody's and none is asked for
     try:
       journal.flush()  # what is logged of saved steps is on disk; what is logged of later ones is logged again after a kill
-      checkpoints.save(sum(schedule.counts.values()), state(), name)
+      checkpoints.save(steps(), state(), name)
     except (OSError, tf.errors.OpError) as error:
       raise checkpoints_room.CheckpointError(f"{run_dir} cannot be written: {one_line(error, 200)}") from error
 
@@ -137,10 +141,13 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
       stage = schedule.stage
       schedule.record(decision, scalars)
       journal.scalars(role, count, scalars)
-      journal.scalars("throughput", sum(schedule.counts.values()), {f"{role}_steps_per_second": 1.0 / max(seconds, 1e-9)})
+      journal.scalars("throughput", steps(), {f"{role}_steps_per_second": 1.0 / max(seconds, 1e-9)})
       bars.show(decision, scalars)
 
       updates = schedule.counts["anonymizer"]
+      # Of all roles together: attackers that take turns come to a number of steps of their own one right after the other. In the game, too,
+      # for there may be thousands of steps between two updates of f^D.
+      due = steps() - saved_at >= rhythm.checkpoint_steps
       if role == "anonymizer":
         journal.scalars("gate", updates, schedule.gate_scalars)
         journal.scalars("learning_rate", updates, learning_rates.values(method.optimizers))
@@ -149,10 +156,10 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
           if team.chief:
             _look(looks, journal, checkpoints, schedule.counts)
           save()
-        elif updates % rhythm.checkpoint_every == 0:
+        elif due or updates % rhythm.checkpoint_every == 0:
           save()
-      elif decision.stage != "game" and (schedule.counts[role] % rhythm.checkpoint_steps == 0 or schedule.stage != stage):
-        if schedule.stage == "game":
+      elif due or schedule.stage != stage:
+        if schedule.stage == "game" and stage != "game":
           save(checkpoints_room.INITIALISED)  # first: a kill in between repeats the step, the other way round it would never be written
         save()
       stopped = [signal.Signals(number).name + (f" to {name}" if name else "")
@@ -160,7 +167,7 @@ def run(method: Any, feeder: Any, strategy: tf.distribute.Strategy, *, run_dir: 
       if stopped:
         save()
         team.gather(0)  # nobody calls it saved before it is
-        raise Preempted(f"{' and '.join(stopped)} after {sum(schedule.counts.values())} steps ({updates} anonymizer updates); "
+        raise Preempted(f"{' and '.join(stopped)} after {steps()} steps ({updates} anonymizer updates); "
                         f"saved in {run_dir}")
   save()
   journal.flush()

@@ -5,7 +5,7 @@
 
 Stages: (1) f^D learns to reproduce its input, (2) f^A learns actions on f^D's output, (3) the attackers learn private labels on it,
 (4) Algorithm 1 decides which of the three is updated next. The same command resumes a stopped run from its last checkpoint, bit-identically
-on the same machine. TensorBoard: `tensorboard --logdir RUN_DIR`.
+on the same machine; a second one beside it, in the same run folder, is refused. TensorBoard: `tensorboard --logdir RUN_DIR`.
 
 On several machines give each the same command with --strategy=multi_worker, and its place in the environment variable TF_CONFIG.
 
@@ -15,29 +15,37 @@ saved: run the same command again (a second signal stops at once; it then goes o
 or is gone: run the same commands again, they go on from the last checkpoint.
 """
 
+import contextlib
 import dataclasses
+import errno
+import fcntl
 import functools
+import os
 import pathlib
 import shlex
 import signal
 import sys
-from typing import Callable
+import time
+from typing import Callable, Iterator
 
 from absl import flags
 
 import mppar_tf
 from mppar_tf import flagfiles, leaving, options, workers
+from mppar_tf.messages import one_line
 
 FINISHED, BAD_INPUT, NOT_FINITE, NOT_WRITTEN, PREEMPTED, LOST = 0, 2, 70, 74, 75, 76
 # What stages 1 to 3 depend on: a run may start from another's initialisation only where these are the same.
 INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
-    "benchmark", "clips_records", "private_records", "known_attributes", "seed", "on_corrupt", "clip_frames", "frame_skip", "crop", "flip",
-    "anonymizer", "anonymizer_size", "anonymizer_width", "recognizer", "recognizer_size", "recognizer_width", "recognizer_dropout",
-    "recognizer_weights", "training_attackers", "attacker_size", "training_attacker_weights", "reconstruction_steps", "reconstruction_lr",
-    "action_steps", "action_lr", "action_anonymizer_lr", "attacker_init_steps", "attacker_init_lr", "action_batch", "privacy_batch",
-    "recognizer_batch", "attacker_batch", "privacy_reduction", "clip_norm", "gate_smoothing"))
+    "benchmark", "clips_records", "private_records", "known_attributes", "seed", "precision", "on_corrupt", "clip_frames", "frame_skip",
+    "crop", "flip", "anonymizer", "anonymizer_size", "anonymizer_width", "recognizer", "recognizer_size", "recognizer_width",
+    "recognizer_dropout", "recognizer_weights", "training_attackers", "attacker_size", "training_attacker_weights", "reconstruction_steps",
+    "reconstruction_lr", "action_steps", "action_lr", "action_anonymizer_lr", "attacker_init_steps", "attacker_init_lr", "action_batch",
+    "privacy_batch", "recognizer_batch", "attacker_batch", "privacy_reduction", "clip_norm", "gate_smoothing"))
 # With others of these the same is computed, but for rounding.
 FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")
+LOCK = "training.lock"  # in the run folder while a training works there
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # what a file system says that knows none
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 
 
@@ -45,11 +53,8 @@ def main(end: Callable[[int], int] = int) -> int:
   """Reads the flags, then hands everything to `run`."""
   # Before and after the loop, which finishes its step first, SIGTERM stops as Ctrl-C does.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
-  try:
-    return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS), end=end), PROGRAM_OPTIONS, __doc__)
-  except KeyboardInterrupt:
-    print("train: stopped at once; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
-    return PREEMPTED
+  return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS), end=end), PROGRAM_OPTIONS, __doc__,
+                        stopped=(PREEMPTED, "stopped at once; the same command goes on from the last checkpoint, if there is one"))
 
 
 def run(*chosen, end: Callable[[int], int] = int) -> int:
@@ -73,16 +78,81 @@ def run(*chosen, end: Callable[[int], int] = int) -> int:
     leaving.leave(LOST, f"train: {task.name}: {error}; the same commands go on from the last checkpoint")
 
 
-def train(task: workers.Task, run_options, clip_options, model_options, train_options, loop_options, *, end) -> int:
-  """Trains as the worker that `task` names; returns an exit code."""
+def train(task: workers.Task, run_options, *others, end: Callable[[int], int]) -> int:
+  """Trains as the worker that `task` names, alone in the run folder; returns an exit code."""
+  default = pathlib.Path("runs") / f"{run_options.benchmark}_{run_options.protocol}_{run_options.method}_seed{run_options.seed}"
+  run_dir = pathlib.Path(run_options.run_dir or default)
+  with contextlib.ExitStack() as held:
+    if task.chief:  # it alone writes
+      # Several workers are started again at once where one was lost, and the others need as long to miss it as its port may need.
+      held.enter_context(alone_in(run_dir, patience=workers.PORT_PATIENCE if task.name else 0.0))
+
+    def release_and_end(code: int) -> int:
+      held.close()  # `end` may end the process
+      return end(code)
+    return train_in(run_dir, task, run_options, *others, end=release_and_end)
+
+
+@contextlib.contextmanager
+def alone_in(run_dir: pathlib.Path, patience: float = 0.0) -> Iterator[None]:
+  """Keeps other trainings out of a run folder, which is made where there is none, and gone again where nothing was written into it.
+
+  Raises:
+    OptionError: another process trains there, `patience` seconds long; or it cannot be written.
+  """
+  deadline = time.monotonic() + patience
+  try:
+    made = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
+    while (lock := _locked(run_dir)) is None:
+      if time.monotonic() >= deadline:
+        raise options.OptionError(f"another training is at work in {run_dir}: wait for its end, stop it, or choose another --run_dir")
+      time.sleep(0.5)
+  except OSError as error:
+    raise options.OptionError(f"{run_dir} cannot be written: {one_line(error, 200)}") from error
+  try:
+    yield
+  finally:
+    with contextlib.suppress(OSError):
+      (run_dir / LOCK).unlink()  # while it is held: whoever opened it before sees that it is gone
+    os.close(lock)
+    with contextlib.suppress(OSError):
+      for folder in made:
+        folder.rmdir()
+
+
+def _locked(run_dir: pathlib.Path) -> int | None:
+  """The open lock of a run folder, the process's own as long as it is open; None where another one has it. Raises OSError."""
+  path = run_dir / LOCK
+  while True:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+      lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:  # who worked here took the empty folder away just now
+      continue
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      os.close(lock)
+      return None
+    except OSError as error:
+      if error.errno not in NO_LOCKS:
+        os.close(lock)
+        raise
+    with contextlib.suppress(FileNotFoundError):
+      if os.path.samestat(os.fstat(lock), path.stat()):
+        return lock
+    os.close(lock)  # the file of one who has ended since
+
+
+def train_in(run_dir: pathlib.Path, task: workers.Task, run_options, clip_options, model_options, train_options, loop_options, *,
+             end: Callable[[int], int]) -> int:
+  """Trains in a folder that is this process's own, or its chief's; returns an exit code."""
   from mppar_tf import checkpoints, experiment, initial_weights, journal, loop, validation
   from mppar_tf import team as team_room
   from mppar_tf.data import order, records
   from mppar_tf.evaluation import metrics
 
   name = f"{run_options.method} on {run_options.benchmark}, protocol {run_options.protocol}, seed {run_options.seed}"
-  default = pathlib.Path("runs") / f"{run_options.benchmark}_{run_options.protocol}_{run_options.method}_seed{run_options.seed}"
-  run_dir = pathlib.Path(run_options.run_dir or default)
   train_options = settled(run_options, train_options)
   chosen = (run_options, clip_options, model_options, train_options, loop_options)
   who = f"train: {task.name}:" if task.name else "train:"
@@ -108,6 +178,8 @@ def train(task: workers.Task, run_options, clip_options, model_options, train_op
     # Told now, not when evaluate comes.
     initial_weights.starts(built.test_attackers, model_options.test_attacker_weights, "test_attacker_weights")
     start = resume(saved, chosen, last)
+    if task.chief:
+      saved.forget_unsaved()
     with strategy.scope():
       taken = (initial_weights.read(run_dir if resumed else loop_options.init_from) if start else
                initial_weights.give(method.models, model_options))
@@ -115,7 +187,6 @@ def train(task: workers.Task, run_options, clip_options, model_options, train_op
     raise options.OptionError(str(error)) from error
 
   if task.chief:
-    run_dir.mkdir(parents=True, exist_ok=True)
     flagfiles.write(run_dir / "flags.txt", *chosen)  # only now: a command that cannot start claims no folder
     initial_weights.write(run_dir, taken)
   log = journal.Journal(run_dir if task.chief else None, loop_options.log_every)
@@ -238,7 +309,8 @@ def report(run_dir: pathlib.Path, method) -> None:
   """What was done, and what to do next."""
   reasons = ", ".join(f"{name} {count}" for name, count in sorted(method.schedule.reasons.items()))
   print(f"trained: {reasons}\nTensorBoard: tensorboard --logdir {run_dir}\n"
-        f"next: python -m mppar_tf.evaluate --run_dir={run_dir} ; python -m mppar_tf.export --run_dir={run_dir}")
+        f"next: python -m mppar_tf.evaluate --run_dir={run_dir} ; python -m mppar_tf.export --run_dir={run_dir} "
+        f"--export_dir={run_dir}/export")
 
 
 if __name__ == "__main__":

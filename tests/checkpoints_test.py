@@ -130,6 +130,94 @@ def test_the_best_counts_only_once_it_is_whole(tmp_path):
   assert (store.best(), store.best_score()) == (2, 0.9)
 
 
+def test_the_old_best_stays_until_the_new_one_is_whole(tmp_path):
+  """A kill between mark and save; what is saved next is another step, of a signal say."""
+  game = Game()
+  store = Checkpoints(tmp_path, game.variables(), keep=1)
+  for step, score in ((1, 0.2), (2, 0.4), (3, 0.1)):
+    if score > store.best_score():
+      store.mark_best(step, score)
+    store.save(step, {})
+  store.mark_best(5, 0.9)
+  store = Checkpoints(tmp_path, game.variables(), keep=1)
+  assert (store.best(), store.best_score(), store.find("best").name) == (2, 0.4, "step-000000002")
+  store.save(4, {})
+  assert store.steps() == [2, 4] and store.best() == 2
+  store.mark_best(5, 0.9)
+  store.save(5, {})
+  assert store.steps() == [5] and (store.best(), store.best_score()) == (5, 0.9)
+
+
+def test_a_step_that_is_done_again_need_not_be_the_best_any_more(tmp_path):
+  """With another number of threads it is another one."""
+  game, store = saved(tmp_path)
+  store.forget_unsaved()
+  assert not (tmp_path / "best.json").exists()
+  store.mark_best(1, 0.2)
+  before = (tmp_path / "best.json").read_bytes()
+  store.forget_unsaved()
+  assert (tmp_path / "best.json").read_bytes() == before
+  store.mark_best(2, 0.9)
+  again = Checkpoints(tmp_path, game.variables())
+  again.forget_unsaved()
+  again.save(2, {})
+  assert (again.best(), again.best_score()) == (1, 0.2)
+
+
+@pytest.mark.parametrize("moment", ["write", "sync", "rename"])
+def test_a_mark_that_dies_leaves_the_one_before(tmp_path, monkeypatch, moment):
+  _, store = saved(tmp_path)
+  store.mark_best(1, 0.2)
+
+  def die(*_, **__):
+    raise KeyboardInterrupt
+  with monkeypatch.context() as killed:
+    killed.setattr(*{"write": (json, "dumps"), "sync": (os, "fsync"), "rename": (os, "replace")}[moment], die)
+    with pytest.raises(KeyboardInterrupt):
+      store.mark_best(2, 0.9)
+  store.save(2, {})
+  assert (store.best(), store.best_score()) == (1, 0.2)
+
+
+def test_a_mark_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  """A machine that loses power would leave an empty file."""
+  _, store = saved(tmp_path)
+  done, sync, replace = [], os.fsync, os.replace
+  monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.stat(handle).st_ino), sync(handle)))
+  monkeypatch.setattr(os, "replace", lambda a, b: (done.append("renamed"), replace(a, b)))
+  store.mark_best(1, 0.2)
+  assert done == [(tmp_path / "best.json").stat().st_ino, "renamed", tmp_path.stat().st_ino]
+
+
+def test_a_mark_of_an_older_version_counts(tmp_path):
+  _, store = saved(tmp_path)
+  (tmp_path / "best.json").write_text('{"step": 1, "score": 0.25}')
+  assert (store.best(), store.best_score()) == (1, 0.25)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"step": 1, "sc', b"[1]", b"7", b'{"step": 1}', b'{"step": null, "score": 0.2}', b"\xff\xfe",
+                                     b'{"step": 1, "score": 0.2, "before": 3}', b'{"step": Infinity, "score": 0.2}'], ids=repr)
+def test_a_damaged_mark_is_told_in_one_line(tmp_path, content):
+  game, store = saved(tmp_path)
+  (tmp_path / "best.json").write_bytes(content)
+  for ask in (store.best, store.best_score, store.forget_unsaved, lambda: store.find("best"), lambda: store.mark_best(2, 0.9),
+              lambda: store.save(2, {})):
+    with pytest.raises(CheckpointError, match="best.json is damaged .*remove it") as caught:
+      ask()
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+  assert store.steps() == [1, 2] and (tmp_path / "best.json").read_bytes() == content
+  store.restore(store.find("last"))
+
+
+def test_a_mark_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch):
+  def full(*_, **__):
+    raise OSError(28, "No space left\non device")
+  _, store = saved(tmp_path)
+  monkeypatch.setattr(os, "replace", full)
+  with pytest.raises(CheckpointError, match="best.json cannot be written: .*No space left on device"):
+    store.mark_best(1, 0.2)
+
+
 def test_the_very_first_may_be_the_best(tmp_path):
   _, store = saved(tmp_path / "fresh", steps=())
   store.mark_best(1, 0.2)

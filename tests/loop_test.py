@@ -11,6 +11,10 @@ import tensorflow as tf
 
 from mppar_tf import checkpoints, journal, loop
 from mppar_tf.schedule import GateLimits, Schedule, Stage
+from mppar_tf.schedule_vita import GRL_AND_ENTROPY, Loops
+
+ATTACKERS = tuple("abcdefgh")
+UPDATES = loop.Rhythm(1, 1000, 1, 1)  # checkpoints of f^D's updates alone
 
 
 class Toy:
@@ -23,12 +27,13 @@ class Toy:
     def update(batch):
       bad = tf.where(batch >= (1000 if spoilt is None else spoilt), np.float32(np.inf), 0.0)
       self.weight.assign(self.weight + 1.0 + (bad if spoil == "weight" else 0.0))
-      return {"loss": bad if spoil == "term" else tf.constant(0.5), "action_accuracy": tf.constant(0.5)}
-    roles = ("x", "validation", "anonymizer")
+      accuracies = {f"{task}_accuracy": tf.constant(0.5) for task in ("action", "privacy")}
+      return {"loss": bad if spoil == "term" else tf.constant(0.5), **accuracies}
+    roles = ("x", "validation", "anonymizer", "restart", *(f"attacker/{name}" for name in ATTACKERS))
     self.method = types.SimpleNamespace(models={"m": model}, optimizers={}, update={role: update for role in roles}, schedule=schedule)
-    self.checkpoints = checkpoints.Checkpoints(folder / "checkpoints", loop.variables_of(self.method), keep=9)
+    self.checkpoints = checkpoints.Checkpoints(folder / "checkpoints", loop.variables_of(self.method), keep=99)
 
-  def run(self, batch=lambda role, count: None, **settings):
+  def run(self, batch=lambda role, count: None, rhythm=loop.Rhythm(1, 1, 1, 1), **settings):
     def counted(role, count):
       batch(role, count)
       return tf.constant(count)
@@ -36,9 +41,14 @@ class Toy:
     log = journal.Journal(self.folder)
     try:
       loop.run(self.method, feeder, tf.distribute.get_strategy(), run_dir=self.folder, checkpoints=self.checkpoints, journal=log,
-               rhythm=loop.Rhythm(1, 1, 1, 1), quiet=True, **settings)
+               rhythm=rhythm, quiet=True, **settings)
     finally:
       log.close()
+
+  def saved(self):
+    """Step -> state and weight of its checkpoint."""
+    return {step: (self.checkpoints.restore(self.checkpoints.find(f"step-{step:09d}")), float(self.weight[0, 0]))
+            for step in self.checkpoints.steps()}
 
 
 def stage(rounds=4):
@@ -49,10 +59,50 @@ def game(updates=3):
   return Schedule([], (), GateLimits(0.7, 0.95, 0, 0, 0, 0.0, updates))
 
 
+def restarting(updates=3):
+  """After a stage of three steps, VITA's cycles of few steps, and twelve of two new attackers between two of them."""
+  names = ATTACKERS[:2]
+  return Schedule([Stage("x", ("x",), 3)], names, Loops(GRL_AND_ENTROPY, names, "recognizer", 0.1, 0.1, 0, 0, 1, 1, 1, 6, 0.0, updates))
+
+
 def test_every_step_is_saved_and_the_last_is_the_schedules(tmp_path):
   toy = Toy(tmp_path, stage())
   toy.run()
   assert toy.checkpoints.steps() == [1, 2, 3, 4] and float(toy.weight[0, 0]) == 4.0
+
+
+def test_attackers_in_turn_are_saved_by_the_steps_of_the_whole_stage(tmp_path):
+  """Each of eight comes to ten steps of its own, one right after the other."""
+  schedule = lambda: Schedule([Stage("attackers", tuple(f"attacker/{name}" for name in ATTACKERS), 11)], ATTACKERS)
+  toy = Toy(tmp_path, schedule())
+  toy.run(rhythm=loop.Rhythm(1, 10, 1, 1))
+  assert toy.checkpoints.steps() == [*range(10, 90, 10), 88]
+
+
+def test_a_game_is_saved_between_two_updates_too(tmp_path):
+  """Nowhere is more lost than --checkpoint_steps; killed among the new attackers' steps, it ends as if nobody had killed it."""
+  rhythm = loop.Rhythm(1000, 5, 1000, 1)
+  whole, killed, again = (Toy(tmp_path / name, restarting()) for name in ("whole", "killed", "killed"))
+  whole.run(rhythm=rhythm)
+
+  def die(role, count):
+    if (role, count) == ("attacker/b", 4):
+      raise KeyboardInterrupt
+  with pytest.raises(KeyboardInterrupt):
+    killed.run(die, rhythm)
+  start = again.checkpoints.restore(again.checkpoints.find("last"))
+  assert start["schedule"]["vita"]["phase"] == "retraining" and start["schedule"]["counts"]["anonymizer"] == 1
+  again.run(rhythm=rhythm, start=start)
+  assert again.saved() == whole.saved()
+  steps = [0, *whole.saved()]
+  assert steps[1] == 3 and steps[-1] > 30 and max(b - a for a, b in zip(steps, steps[1:])) == 5
+  assert whole.checkpoints.restore(whole.checkpoints.find(checkpoints.INITIALISED))["step"] == 3, "no later one bears this name"
+
+
+def test_a_game_whose_updates_are_saved_is_saved_no_oftener(tmp_path):
+  toy = Toy(tmp_path, game(updates=6))
+  toy.run(rhythm=loop.Rhythm(2, 4, 1000, 1))
+  assert toy.checkpoints.steps() == [4, 8, 12]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
@@ -75,20 +125,20 @@ def test_a_term_that_is_not_finite_is_named_with_its_step(tmp_path):
 def test_a_spoilt_state_is_not_marked_as_the_best(tmp_path):
   toy, scores = Toy(tmp_path, game(), spoilt=1), iter([0.1, 0.9, 0.9])
   with pytest.raises(journal.NotFinite, match="after step 4"):
-    toy.run(looks=loop.Looks(validate=lambda: {"score": next(scores)}))
+    toy.run(rhythm=UPDATES, looks=loop.Looks(validate=lambda: {"score": next(scores)}))
   assert (toy.checkpoints.steps(), toy.checkpoints.best(), toy.checkpoints.best_score()) == ([2], 2, 0.1)
 
 
 def test_the_best_score_of_full_validation_is_kept(tmp_path):
   toy, scores = Toy(tmp_path, game()), iter([0.1, 0.4, 0.3])
-  toy.run(looks=loop.Looks(validate=lambda: {"score": next(scores)}))
+  toy.run(rhythm=UPDATES, looks=loop.Looks(validate=lambda: {"score": next(scores)}))
   assert (toy.checkpoints.steps(), toy.checkpoints.best()) == ([2, 4, 6], 4)
 
 
 def test_a_score_that_is_not_finite_stops(tmp_path):
   toy = Toy(tmp_path, game())
   with pytest.raises(journal.NotFinite, match="step 1 of full validation: score = nan"):
-    toy.run(looks=loop.Looks(validate=lambda: {"score": float("nan")}))
+    toy.run(rhythm=UPDATES, looks=loop.Looks(validate=lambda: {"score": float("nan")}))
   assert toy.checkpoints.steps() == [] and toy.checkpoints.best() is None
 
 
