@@ -33,6 +33,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import pathlib
 import shutil
 import sys
@@ -68,7 +69,7 @@ def with_flags_of_run(arguments: list[str], free: tuple[str, ...] = FREE) -> lis
   if folder is None:
     raise options.OptionError("--run_dir is required: the folder of a run of mppar_tf.train")
   path = pathlib.Path(folder) / "flags.txt"
-  if not path.is_file():
+  if not os.path.isfile(path):  # False, too, where one may not look; Path.is_file raises there
     raise options.OptionError(f"--run_dir={folder}: no flags.txt there; it must be the folder of a run of mppar_tf.train")
   owned = {field.name for cls in RUN_OPTIONS for field in dataclasses.fields(cls)} - set(free)
   for name in (argument.lstrip("-").partition("=")[0] for argument in arguments):

@@ -68,6 +68,7 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
   from mppar_tf import checkpoints, evaluate, experiment, export_metrics, exporting, initial_weights
   from mppar_tf.data import records
   from mppar_tf.evaluation import report
+  from mppar_tf.progress import progress_bar
   try:
     # Without replicas: variables mirrored over devices cannot be frozen into a graph.
     experiment.configure(deterministic=run_options.deterministic, threads=run_options.threads, seed=run_options.seed)
@@ -83,9 +84,13 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     check_same(method, frames)
     sized = resized(frames, chosen.export_height or clip_options.crop, chosen.export_width or clip_options.crop)
     facts = facts_of(built, method, run_dir, step, chosen, (run_options, clip_options, model_options, train_options))
-    written = exporting.export(
-        method.models["anonymizer"], folder, sized[:chosen.export_frames], facts, calibration=sized[chosen.export_frames:],
-        variants=chosen.export_variants, force=chosen.force_variants, overwrite=chosen.overwrite)
+    with progress_bar(total=len(exporting.steps(chosen.export_variants)), desc="export", unit="step", leave=False) as bar:
+      def begins(step: str) -> None:
+        bar.update(bool(bar.postfix))
+        bar.set_postfix_str(step)
+      written = exporting.export(
+          method.models["anonymizer"], folder, sized[:chosen.export_frames], facts, calibration=sized[chosen.export_frames:],
+          variants=chosen.export_variants, force=chosen.force_variants, overwrite=chosen.overwrite, begins=begins)
     if any((run_dir / f"results_{variant}.json").exists() for variant in written["models"]):
       written, _ = export_metrics.add(folder, written, run_dir)
   except (report.ReportError, initial_weights.WeightsError) as error:

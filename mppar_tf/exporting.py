@@ -11,7 +11,7 @@ import os
 import pathlib
 import platform
 import shutil
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ UNFINISHED = ("{}.part", ".{}.part")  # what a killed writing of a file leaves i
 
 def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, facts: Mapping[str, Any], *,
            calibration: np.ndarray | None = None, variants: Sequence[str] = manifest.VARIANTS, force: Sequence[str] = (),
-           overwrite: bool = False) -> dict[str, Any]:
+           overwrite: bool = False, begins: Callable[[str], None] = lambda step: None) -> dict[str, Any]:
   """Writes an export; `folder` appears whole or not at all.
 
   Args:
@@ -43,6 +43,7 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
       not anonymize is left out, and the manifest's left_out says why.
     force: variants that are written although they differ by more; the manifest says so.
     overwrite: replace an export that stands there already, and holds nothing that is not the export's. Anything else is never replaced.
+    begins: called with each of `steps(variants)` as it begins: seconds each, minutes of a large network.
   Returns:
     The manifest.
   Raises:
@@ -62,7 +63,9 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
     json.dumps(facts, allow_nan=False)
   except (TypeError, ValueError) as error:
     raise ExportRefused(f"the manifest cannot be written: {error}") from None
+  todo = iter(steps(variants))
   height, width = frames.shape[1:3]
+  begins(next(todo))
   built_in = judge.built_in_pictures(height, width)
   on_frames, on_pictures = (Compared(some, _keras_outputs(anonymizer, some)) for some in (frames, built_in))
   for what, (inputs, outputs) in (("training frames", on_frames), ("built-in pictures", on_pictures)):
@@ -71,12 +74,16 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
       raise ExportRefused(f"the anonymizer is not exported: on {len(inputs)} {what}: {fault}")
   with _staged(folder, overwrite) as staging:
     try:
+      begins(next(todo))
       exporting_saved_model.write(anonymizer, staging / SAVED_MODEL, height, width)
+      begins(next(todo))
       graph = conversion.freeze(equalization.equalized(anonymizer, calibration), height, width)
       converted = conversion.convert_apart(graph, height, width, staging, variants, calibration)
     except conversion.ConversionError as error:
       raise ExportRefused(f"the anonymizer is not exported: {error}") from None
+    begins(next(todo))
     models, left_out = exporting_variants.keep(converted, on_frames, on_pictures, force)
+    begins(next(todo))
     reference.write(staging, on_pictures.expected)
     side = {"shape": [1, int(height), int(width), 3], "layout": "NHWC", "dtype": "float32", "range": [0.0, 1.0], "colour": "RGB"}
     return exporting_card.write(staging, {
@@ -96,6 +103,12 @@ def export(anonymizer: keras.Model, folder: pathlib.Path, frames: np.ndarray, fa
         "versions": versions(),
         "files": manifest.list_files(staging),
     })
+
+
+def steps(variants: Sequence[str]) -> list[str]:
+  """What `export` does, in order, for whoever waits."""
+  return ["running Keras", "writing the SavedModel", f"converting to {', '.join(variants)}", "comparing and timing the files",
+          "comparing the SavedModel"]
 
 
 def _saved_model_parity(folder: pathlib.Path, frames: Compared) -> dict[str, float]:

@@ -23,7 +23,10 @@ FACTS = {"protocol": "a", "method": "mppar", "flags": ["--seed=3"], "seeds": [3]
 def exported(tmp_path_factory):
   model = tiny_exports.anonymizer()
   folder = tmp_path_factory.mktemp("exports") / "a" / "mppar"
-  return model, folder, exporting.export(model, folder, tiny_exports.pictures01(4), FACTS)
+  begun = []
+  written = exporting.export(model, folder, tiny_exports.pictures01(4), FACTS, begins=begun.append)
+  assert begun == exporting.steps(manifest.VARIANTS), "who waits is told what is done"
+  return model, folder, written
 
 
 @pytest.fixture
