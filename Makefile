@@ -66,7 +66,7 @@ train: venv  ## records, training, evaluation with a small budget, export, and a
 	$(PYTHON) -m mppar_tf.train --flagfile=$(FLAGFILE) --run_dir=$(RUN_DIR) --data_dir=$(DATA_DIR)
 	$(PYTHON) -m mppar_tf.evaluate --run_dir=$(RUN_DIR) --data_dir=$(DATA_DIR) --checkpoint=$(CHECKPOINT) $(EVALUATION_ARGS)
 	$(PYTHON) -m mppar_tf.export --run_dir=$(RUN_DIR) --data_dir=$(DATA_DIR) --export_dir=$(EXPORT_DIR) --checkpoint=$(CHECKPOINT) --overwrite
-	$(PYTHON) -m tfrecord_tools.extract $(SAMPLE_RECORDS) --video=$(RUN_DIR)/sample.mp4 $(SAMPLE_ARGS)
+	$(PYTHON) -m tfrecord_tools.extract $(SAMPLE_RECORDS) --video=$(RUN_DIR)/sample.mp4 --overwrite $(SAMPLE_ARGS)
 	$(PYTHON) -m mppar_tf.camera --model=$(EXPORT_DIR) --source=$(RUN_DIR)/sample.mp4 --sink=$(RUN_DIR)/sample_anonymized.mp4 --overwrite
 	@echo
 	@cat $(RUN_DIR)/results.md

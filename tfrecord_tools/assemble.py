@@ -8,17 +8,22 @@ TensorFlow is imported inside functions, because spawned workers import whatever
 import contextlib
 import fcntl
 import functools
+import json
 import os
 import pathlib
 import re
 import sys
 import time
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 import mppar_tf
+from mppar_tf.messages import one_line
 from tfrecord_tools import beam, coverage
 from tfrecord_tools.plan import SPLITS, Item, Plan
 from tfrecord_tools.pool import LeftOut, make_one, ordered_map
+
+FACTS = ("kind", "classes", "attributes", "closed_set_identity", "licence", "source_sha256")  # of a plan and of a manifest
+TOLD = 60  # letters of a value, where settings are told apart
 
 
 class TooManyErrors(RuntimeError):
@@ -48,7 +53,7 @@ def assemble(plan: Plan, data_dir: str, *, workers: int = 0, allow_errors: int =
   Raises:
     BeamFailed: Apache Beam is not there, or its pipeline failed.
     TooManyErrors: more than `allow_errors` items cannot become records; no manifest is written.
-    RecordsError: the folder holds another dataset, or it cannot be written.
+    RecordsError: the folder holds records made with other settings, which are named, or it cannot be written.
     WorkerLost: a worker was killed.
   """
   started = time.monotonic()
@@ -65,10 +70,16 @@ def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: in
   header = schema.Header(plan.dataset, plan.kind, plan.classes, plan.attributes)
   problems, refused = [str(problem) for problem in plan.problems], None
   settings = {**plan.settings, "left_out": [*map(str, plan.absent), *problems]}
-  # The plan's order mixes classes already, whatever the table's order; so the writer need not shuffle.
-  writer = records.DatasetWriter(
-      folder, header, source_sha256=plan.source_sha256, settings=settings, licence=plan.licence, quality=quality,
-      closed_set_identity=plan.closed_set_identity, tool_version=mppar_tf.__version__, shuffle_seed=None)
+  try:
+    # The plan's order mixes classes already, whatever the table's order; so the writer need not shuffle.
+    writer = records.DatasetWriter(
+        folder, header, source_sha256=plan.source_sha256, settings=settings, licence=plan.licence, quality=quality,
+        closed_set_identity=plan.closed_set_identity, tool_version=mppar_tf.__version__, shuffle_seed=None)
+  except records.RecordsError as error:
+    different = _different(folder, plan, {**settings, "jpeg_quality": quality})
+    if not different:
+      raise
+    raise records.RecordsError(f"{folder}: holds finished records {different}; remove the folder or choose another --data_dir") from error
   make = functools.partial(make_one, plan.make, quality)
   shards_of = {split: -(-len(plan.items[split]) // plan.shard_records) for split in SPLITS if plan.items.get(split)}
   answers: dict[str, str | None] = {}  # item id -> None for a record, else why there is none
@@ -105,6 +116,33 @@ def _write(plan: Plan, folder: str, workers: int, allow_errors: int, quality: in
   manifest = writer.finish()
   _remove_strangers(folder, {shard.file for of_split in manifest.splits.values() for shard in of_split})
   return manifest, sum(reason is None for reason in answers.values()), tuple(problems)
+
+
+def _different(folder: str, plan: Plan, settings: Mapping[str, Any]) -> str:
+  """How finished records in `folder` differ from what the plan would make; "" where there are none or they do not. Raises RecordsError."""
+  from mppar_tf.data import records
+  if not records.manifest_exists(folder):
+    return ""
+  former = records.read_manifest(folder)
+  stored = {**former.settings, **{name: getattr(former, name) for name in FACTS}, "tool_version": former.tool_version}
+  # Through JSON, as those of the former build went.
+  wanted = {**json.loads(json.dumps(settings)), **{name: getattr(plan, name) for name in FACTS}, "tool_version": mppar_tf.__version__}
+  names = [name for name in {**wanted, **stored} if stored.get(name) != wanted.get(name)]
+  return apart(stored, wanted, names) if names else ""
+
+
+def apart(stored: Mapping[str, Any], wanted: Mapping[str, Any], names: Sequence[str]) -> str:
+  """The values of `names` that records were built with, and those that are wanted; of long ones what stands around the difference."""
+  pairs = [_around((one_line(stored.get(name)), one_line(wanted.get(name)))) for name in names]
+  built, asked = (", ".join(f"{name}={pair[side]}" for name, pair in zip(names, pairs)) for side in (0, 1))
+  return f"built with {built}; wanted is {asked}"
+
+
+def _around(texts: tuple[str, str]) -> list[str]:
+  if max(map(len, texts)) <= TOLD:
+    return list(texts)
+  start = max(0, len(os.path.commonprefix(texts)) - TOLD // 3)
+  return ["..." * (start > 0) + text[start:start + TOLD] + "..." * (len(text) > start + TOLD) for text in texts]
 
 
 def _as_record(kind: str, item: Item, made: Any) -> Any:

@@ -20,8 +20,9 @@ needs the program unrar, bsdtar or 7z.
 --runner=DirectRunner|FlinkRunner|SparkRunner|DataflowRunner has the shards written by Apache Beam instead of processes of this machine
 (its flags: --beam_options); its workers must see sources and --data_dir under the same names.
 
-Records go to --data_dir, a folder for each dataset. An interrupted build resumes when the same command is given again; the same source and
-flags give the same bytes. At the end comes a report: what was built, what was left out and why, counts, bytes, seconds.
+Records go to --data_dir, a folder for each dataset, on this machine or on gs://; http(s):// and s3:// are for reading alone. An interrupted
+build resumes when the same command is given again; the same source and flags give the same bytes. At the end comes a report: what was
+built, what was left out and why, counts, bytes, seconds.
 Exit code: 0 built, 1 the build failed (bad items, a folder that holds other records, a lost worker), 2 a bad command line or source,
 130 interrupted by Ctrl-C.
 """
@@ -38,12 +39,13 @@ from mppar_tf import flagfiles
 from mppar_tf.messages import one_line
 from tfrecord_tools import archives, assemble, beam, options, words
 from tfrecord_tools.detectors import watch
-from tfrecord_tools.plan import Plan, PlanError
+from tfrecord_tools.plan import SPLITS, Plan, PlanError
 from tfrecord_tools.pool import WorkerLost
 from tfrecord_tools.readers import folder, hmdb51, ipn, ixmas, kth, pa_hmdb51, sbu, twin, ucf101, utkface, vispr
 
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+READ_ONLY = ("http", "https", "s3")  # schemes of --data_dir
 SOURCES = ("source", "annotations", "without_pa_hmdb51")  # flags that may name an archive
 UNPACKED = ".unpacked"  # beside the records, while a build from archives runs
 
@@ -108,8 +110,7 @@ def _is_built(folder_path: str, wanted: Mapping[str, Any], way_out: str) -> bool
   stored = records.read_manifest(folder_path).settings
   others = [name for name, value in wanted.items() if stored.get(name) != value]
   if others:
-    built, asked = (", ".join(f"{name}={values.get(name)}" for name in others) for values in (stored, wanted))
-    raise records.RecordsError(f"{folder_path}: built with {built}; wanted is {asked}: "
+    raise records.RecordsError(f"{folder_path}: {assemble.apart(stored, wanted, others)}: "
                                + ", ".join(filter(None, ["remove the folder", "choose another --data_dir", way_out])))
   return True
 
@@ -125,6 +126,7 @@ def build(dataset: str, chosen: Any) -> int:
   import tensorflow as tf
   from mppar_tf.data import records
   try:
+    _check_place(chosen.data_dir)
     beam.check(chosen.runner)
     sources = {flag: getattr(chosen, flag) for flag in SOURCES if hasattr(chosen, flag)}
     packed = [source for source in sources.values() if source and archives.format_of(source)]
@@ -152,6 +154,13 @@ def build(dataset: str, chosen: Any) -> int:
   return 0
 
 
+def _check_place(data_dir: str) -> None:
+  scheme, address, _ = data_dir.partition("://")
+  if address and scheme.lower() in READ_ONLY:  # told without what follows, which may hold a password
+    raise PlanError(f"--data_dir: {scheme.lower()}:// can be read and not written: build on a local disk and copy the records there, or "
+                    "build to gs://")
+
+
 def _build_folders(dataset: str, chosen: Any) -> None:
   watching = watch.chosen(chosen)
   plans = DATASETS[dataset].plan(chosen)
@@ -166,6 +175,15 @@ def _build_folders(dataset: str, chosen: Any) -> None:
     from tfrecord_tools import sheet
     sheet.save(chosen.sheet, sheet.of_records([os.path.join(chosen.data_dir, plan.dataset) for plan in plans], chosen.sheet_records))
     print(f"contact sheet: {chosen.sheet}")
+  if dataset == "folder":  # a public dataset has the splits that its authors made: PA-HMDB51 is a test set
+    _tell_missing(report.manifest)
+
+
+def _tell_missing(manifest: Any) -> None:
+  missing = [f"no {split}" for split in SPLITS if split not in manifest.splits]
+  if missing:
+    print(f"build: {manifest.dataset}: {' and '.join(missing)} records; training needs train and validation, evaluation test",
+          file=sys.stderr)
 
 
 def _list_problems(problems: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ what a frame costs on one core, without decoding (median). Frames are spread eve
 video its middle). The detectors see what they would see in a build with the same --detector_side. On the sheet faces are red, people green.
 
 Exit code: 0 measured, 1 the records cannot be read or no file can be decoded (a file that cannot is named, and left out), 2 a bad command
-line or a detector that is not there.
+line, a --sheet that is another file or a detector that is not there, 130 interrupted by Ctrl-C.
 """
 
 import os

@@ -2,12 +2,15 @@
 
   python -m tfrecord_tools.extract FOLDER --video=clip.mp4 [--split=test --index=0 --enlarge=8]
 
-The video is H.264 at the record's own frame rate. A still image is refused: it has no frame rate.
-Exit code: 0 written, 1 the records cannot be read or the video cannot be written, 2 a bad command line.
+The video is H.264 at the record's own frame rate. A still image is refused: it has no frame rate. So is a path that is taken already;
+--overwrite replaces the file there.
+Exit code: 0 written, 1 the records cannot be read or the video cannot be written, 2 a bad command line or a path that is taken,
+130 interrupted by Ctrl-C (no video is left).
 """
 
 import fractions
 import os
+import pathlib
 import sys
 from typing import Any, Sequence
 
@@ -35,7 +38,7 @@ def extract(folder: str, chosen: options.ExtractOptions) -> int:
   action = manifest.classes[video.action] if video.action >= 0 else "no action"
   present = ", ".join(name for name in manifest.attributes if video.labels.get(name, 0) > 0) or "no attribute"
   print(f"{chosen.video}: {video.id} ({action}; {present}), {len(video.frames)} frames of "
-        f"{height * chosen.enlarge}x{width * chosen.enlarge} at {video.fps:g} a second")
+        f"{width * chosen.enlarge}x{height * chosen.enlarge} at {video.fps:g} a second")
   return 0
 
 
@@ -57,12 +60,24 @@ def load(folder: str, split: str, index: int) -> tuple[Any, Any]:
 
 
 def save(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float, enlarge: int = 1) -> None:
-  """Writes frames (uint8 RGB [H, W, 3]) as MP4, each pixel as a square of `enlarge` pixels; the file appears when it is whole."""
-  path = os.path.abspath(path)
-  os.makedirs(os.path.dirname(path), exist_ok=True)
+  """Writes frames (uint8 RGB [H, W, 3]) as MP4, each pixel as a square of `enlarge` pixels; the file appears when it is whole.
+
+  Raises:
+    FFmpegError, OSError: it cannot be written; nothing is left then.
+  """
+  path = pathlib.Path(os.path.abspath(path))
+  path.parent.mkdir(parents=True, exist_ok=True)
+  unfinished = path.with_name(f".{path.name}.part")
+  try:
+    _encode(unfinished, frames, fps, enlarge)
+    os.replace(unfinished, path)
+  finally:
+    unfinished.unlink(missing_ok=True)
+
+
+def _encode(path: pathlib.Path, frames: Sequence[np.ndarray], fps: float, enlarge: int) -> None:
   height, width = (side * enlarge for side in frames[0].shape[:2])
-  unfinished = path + ".part"
-  with av.open(unfinished, "w", format="mp4") as container:
+  with av.open(str(path), "w", format="mp4") as container:
     rate = fractions.Fraction(fps).limit_denominator(FINEST_RATE)
     stream = container.add_stream("libx264", rate=rate, options={"crf": CONSTANT_RATE_FACTOR})
     stream.height, stream.width = height, width
@@ -72,7 +87,6 @@ def save(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float, enla
       enlarged = np.repeat(np.repeat(frame, enlarge, axis=0), enlarge, axis=1)  # [H * enlarge, W * enlarge, 3]
       container.mux(stream.encode(av.VideoFrame.from_ndarray(enlarged, format="rgb24")))
     container.mux(stream.encode())
-  os.replace(unfinished, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

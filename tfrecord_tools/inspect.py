@@ -3,8 +3,9 @@
   python -m tfrecord_tools.inspect FOLDER [--sheet=sheet.png]
 
 Prevalence is the share of records in which an attribute is present, among those where it is annotated; NA counts the others. Where records
-carry boxes of faces and people, frames without any are counted.
-Exit code: 0 shown, 1 the records cannot be trusted or read, 2 a bad command line.
+carry boxes of faces and people, frames without any are counted. Frames are told as width x height.
+Exit code: 0 shown, 1 the records cannot be trusted or read, 2 a bad command line or a --sheet that is another file, 130 interrupted by
+Ctrl-C.
 """
 
 import os
@@ -30,7 +31,7 @@ def report(folder: str) -> Iterator[str]:
   opened = {split: records.open_split(folder, split) for split in SPLITS if split in manifest.splits}
   yield from _table(["split", "records", "shards", "MB", "smallest frame"], [
       [split, one.total, len(one.files), f"{sum(shard.bytes for shard in manifest.splits[split]) / 1e6:.1f}",
-       "{}x{}".format(*one.smallest_frame)] for split, one in opened.items()])
+       "{1}x{0}".format(*one.smallest_frame)] for split, one in opened.items()])
   if manifest.classes:
     yield from _table(["action", *opened], _action_rows(manifest, opened))
   if manifest.attributes:

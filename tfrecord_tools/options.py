@@ -4,10 +4,11 @@ Programs read them in `main` alone. Choices are looked up when flags are declare
 """
 
 import dataclasses
+import importlib
 import os
 
 from mppar_tf.flagfiles import OptionError, option
-from mppar_tf.options import SourceOptions, StorageOptions, table_keys
+from mppar_tf.options import OverwriteOptions, SourceOptions, StorageOptions, table_keys
 
 RESIZES = table_keys("tfrecord_tools.readers.still", "RESIZES")
 DETECTORS = table_keys("tfrecord_tools.detectors", "DETECTORS")
@@ -15,19 +16,25 @@ YOLO_SIZES = table_keys("tfrecord_tools.detectors.yolo", "SIZES")
 TWIN_GROUPINGS = table_keys("tfrecord_tools.twin.labels", "GROUPINGS")
 
 
+def _is_sheet(path: str) -> bool:
+  return importlib.import_module("tfrecord_tools.sheet").is_ours(path)  # late, as choices are looked up
+
+
 @dataclasses.dataclass(frozen=True)
 class SheetOptions:
   """A contact sheet."""
-  sheet: str | None = option(None, "Path of a contact sheet (PNG) to draw.")
+  sheet: str | None = option(None, "Path of a contact sheet (PNG) to draw; it replaces another contact sheet, and nothing else.")
   sheet_records: int = option(8, "Records of each split on a contact sheet.", low=1)
 
   def __post_init__(self):
     if self.sheet is not None and not self.sheet.endswith(".png"):
       raise OptionError(f"--sheet: {self.sheet!r} does not end in .png")
+    if self.sheet is not None and os.path.lexists(self.sheet) and not _is_sheet(self.sheet):
+      raise OptionError(f"--sheet={self.sheet}: is there, and no contact sheet of these programs; it is not replaced")
 
 
 @dataclasses.dataclass(frozen=True)
-class ExtractOptions:
+class ExtractOptions(OverwriteOptions):
   """One record as a video file."""
   video: str | None = option(None, "Path of the video to write (.mp4).")
   split: str = option("test", "Split that holds the record.", choices=table_keys("mppar_tf.data.records", "SPLITS"))
@@ -37,6 +44,10 @@ class ExtractOptions:
   def __post_init__(self):
     if self.video is None or not self.video.endswith(".mp4"):
       raise OptionError(f"--video={self.video or ''}: the path of the video to write is needed, ending in .mp4")
+    if os.path.isdir(self.video):
+      raise OptionError(f"--video={self.video}: is a folder")
+    if os.path.lexists(self.video) and not self.overwrite:
+      raise OptionError(f"--video={self.video}: exists already; --overwrite replaces it")
 
 
 @dataclasses.dataclass(frozen=True)

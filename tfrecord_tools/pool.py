@@ -11,6 +11,7 @@ import contextlib
 import functools
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -62,7 +63,8 @@ def _map(executor: concurrent.futures.Executor, window: int, function: Callable,
   waiting: collections.deque = collections.deque()
   try:
     for item in items:
-      waiting.append(executor.submit(function, item))
+      with deaf():  # the executor starts its processes here
+        waiting.append(executor.submit(function, item))
       if len(waiting) >= window:
         yield waiting.popleft().result()
     while waiting:
@@ -72,9 +74,30 @@ def _map(executor: concurrent.futures.Executor, window: int, function: Callable,
                      "--workers sets how many run") from error
 
 
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+  """Processes that are started within never hear Ctrl-C, which reaches the whole group: the parent alone decides what it means.
+
+  Ignoring it in the process itself would come too late: until then, a second of imports, it would be a traceback of each. The parent hears
+  it at the end: a process whose start breaks off has a traceback too.
+  """
+  multiprocessing.resource_tracker.ensure_running()  # the first spawned process would start it, and that unblocks the signal
+  heard: list[int] = []
+  main = threading.current_thread() is threading.main_thread()  # no other thread is interrupted, nor may it set a handler
+  # Threads of libraries take the signal where this one is deaf, and then the handler is called all the same.
+  handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number)) if main else None
+  mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if main:
+      signal.signal(signal.SIGINT, handler)
+    if heard:
+      signal.raise_signal(signal.SIGINT)
+
+
 def _start_worker() -> None:
-  # Ctrl-C reaches the whole group; the parent alone decides what it means.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
   cv2.setNumThreads(1)
   threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -2,10 +2,11 @@
 
 import itertools
 import os
+import stat
 from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from tfrecord_tools.plan import SPLITS
 from tfrecord_tools.readers import still
@@ -15,6 +16,8 @@ THUMBNAIL = 96  # pixels, height of a frame on the sheet
 GAP = 6
 TEXT = 12  # pixels
 WIDTH = 1600  # pixels of a row of records, at most
+MARK = ("Software", "tfrecord_tools contact sheet")  # a PNG's own word for what wrote it, and ours
+HEAD = 256  # bytes within which the mark stands
 
 
 class Entry(NamedTuple):
@@ -47,7 +50,21 @@ def draw(sections: Sequence[tuple[str, Sequence[Entry]]]) -> np.ndarray:
 def save(path: str | os.PathLike, sheet: np.ndarray) -> None:
   """Writes a sheet as PNG, in a folder that is made if absent."""
   os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-  Image.fromarray(sheet).save(path, "PNG")
+  marks = PngImagePlugin.PngInfo()
+  marks.add_text(*MARK)
+  Image.fromarray(sheet).save(path, "PNG", pnginfo=marks)
+
+
+def is_ours(path: str | os.PathLike) -> bool:
+  """Whether `save` wrote what stands there, which it may then replace."""
+  try:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+      return False
+    with open(path, "rb") as file:
+      head = file.read(HEAD)
+  except OSError:
+    return False
+  return head.startswith(b"\x89PNG") and "\0".join(MARK).encode() in head
 
 
 def of_records(folders: Sequence[str | os.PathLike], count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ An official division may fail here, and is then what its authors made it: IXMAS'
 sides. Say so beside results, or cut your own table by `group`.
 
 Exit code: 0 nothing stands in two splits, 1 something does (a line for each kind and pair of splits), 2 a bad command line or records that
-cannot be read.
+cannot be read, 130 interrupted by Ctrl-C.
 """
 
 import hashlib

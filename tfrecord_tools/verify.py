@@ -3,7 +3,8 @@
   python -m tfrecord_tools.verify FOLDER...
 
 Every problem gets a line: a flipped byte (with shard and record number), a truncated, missing, empty or additional shard, another schema
-version, a record that does not parse. Exit code: 0 all is well, 1 problems were found, 2 no folder was given.
+version, a record that does not parse.
+Exit code: 0 all is well, 1 problems were found, 2 no folder was given, 130 interrupted by Ctrl-C.
 """
 
 import os

@@ -1,5 +1,6 @@
 """Building a dataset: bytes that depend on the source alone, resuming after kill -9, and failures that leave nothing to be read."""
 
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -116,9 +117,25 @@ def test_a_finished_folder_is_left_alone_and_a_lost_shard_is_made_again(tmp_path
 def test_records_of_other_settings_are_not_overwritten(tmp_path):
   build(tmp_path)
   before = content(tmp_path)
-  with pytest.raises(records.RecordsError, match=r"tiny: holds finished records made with another settings"):
+  with pytest.raises(records.RecordsError, match=r"tiny: holds finished records built with seed=0; wanted is seed=1; remove the folder or"):
     build(tmp_path, seed=1)
   assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("change, told", [
+    ({"licence": "CC0"}, "built with licence=made up; wanted is licence=CC0;"),
+    ({"settings": {"reader": "tiny"}}, "built with seed=0; wanted is seed=None;"),
+    ({"settings": {"reader": "tiny", "seed": 0, "detector": ({"name": "selfie"},)}},
+     "built with detector=None; wanted is detector=[{'name': 'selfie'}];"),
+    ({"absent": (Problem("tiny.csv", "no such file"),)}, "built with left_out=[]; wanted is left_out=['tiny.csv: no such file'];"),
+    ({"attributes": ("odd", "even" * 50)}, "built with attributes=('odd',); wanted is attributes=('odd', 'eveneven"),
+    ({"source_sha256": "f" * 64, "settings": {"reader": "tiny", "seed": 3}}, "built with seed=0, source_sha256=" + "6e340b9cffb3"),
+])
+def test_what_differs_is_named_with_both_values(tmp_path, change, told):
+  build(tmp_path)
+  with pytest.raises(records.RecordsError) as caught:
+    assemble.assemble(dataclasses.replace(tiny_plans.plan(), **change), str(tmp_path), workers=1, progress=False)
+  assert f"tiny: holds finished records {told}" in str(caught.value) and len(str(caught.value)) < len(str(tmp_path)) + 400
 
 
 def test_shards_of_an_abandoned_build_do_not_stay(tmp_path):

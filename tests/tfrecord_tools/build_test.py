@@ -141,7 +141,38 @@ def test_bad_items_are_listed_and_exit_code_1(tmp_path, capsys):
 
 def test_a_folder_of_other_records_is_exit_code_1(twin_dir, capsys):
   assert build.main(["twin", f"--data_dir={twin_dir}", "--twin_share=0.01", "--workers=1"]) == 1
-  assert "twin_clips: holds finished records made with another" in capsys.readouterr().err
+  assert f"twin_clips: holds finished records built with share={SHARE}; wanted is share=0.01; remove" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address, scheme", [
+    ("https://me:secret@localhost/x", "https"), ("HTTP://localhost/x", "http"), ("s3://bucket/x", "s3")])
+def test_a_place_that_can_only_be_read_is_told_at_once(address, scheme, capsys):
+  assert build.main(["folder", "--csv=none.csv", "--root=.", "--name=mine", f"--data_dir={address}"]) == 2
+  error = capsys.readouterr().err
+  assert f"--data_dir: {scheme}:// can be read and not written" in error and "gs://" in error and error.count("\n") == 1
+  assert "secret" not in error
+
+
+def test_a_place_that_can_be_written_is_taken(monkeypatch):
+  built = []
+  monkeypatch.setattr(build, "_build_folders", lambda dataset, chosen: built.append(chosen.data_dir))
+  assert build.main(["twin", "--data_dir=gs://bucket/x"]) == 0 and built == ["gs://bucket/x"]
+
+
+@pytest.mark.parametrize("splits, told", [
+    (["train"], "build: mine: no validation and no test records; training needs train and validation, evaluation test"),
+    (["validation", "test"], "build: mine: no train records; training needs train and validation, evaluation test"),
+    (["train", "validation", "test"], ""),
+])
+def test_splits_that_training_will_miss_are_told_in_the_end(tmp_path, splits, told, capsys):
+  for split in splits:
+    tiny_files.image(tmp_path / "files" / f"{split}.png", tiny_files.gradient())
+  table = tiny_files.table(tmp_path / "t.csv", [{"file": f"{split}.png", "split": split, "nude": "1"} for split in splits])
+  command = ["folder", f"--csv={table}", f"--root={tmp_path / 'files'}", "--name=mine", f"--data_dir={tmp_path / 'data'}", "--workers=1"]
+  for _ in ("new", "there already"):
+    assert build.main(command) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "needs" in line] == [told] * bool(told) and (not told or lines[-1] == told)
 
 
 def test_a_place_that_cannot_be_written_is_exit_code_1(tmp_path, capsys):

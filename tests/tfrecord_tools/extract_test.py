@@ -49,7 +49,7 @@ def test_the_video_holds_the_record_s_frames(folder, tmp_path, index, enlarge, c
     flat = (slice(2 * enlarge, 4 * enlarge), slice(2 * enlarge, 6 * enlarge))
     assert difference[flat].max() < 12
   told = capsys.readouterr().out
-  assert all(word in told for word in (f"clip{index}", ("wave", "jump")[index % 2], f"{12 * enlarge}x{16 * enlarge}", "12.5"))
+  assert all(word in told for word in (f"clip{index}", ("wave", "jump")[index % 2], f"{16 * enlarge}x{12 * enlarge}", "12.5"))
   assert ("tattoo" in told) == bool(index % 2)
   assert [one.name for one in path.parent.iterdir()] == ["clip.mp4"]
 
@@ -75,6 +75,32 @@ def test_bad_requests_are_one_line_and_leave_nothing(folder, tmp_path, arguments
   lines = capsys.readouterr().err.splitlines()
   assert len(lines) == 1 and [word for word in told if word not in lines[0]] == []
   assert not path.exists()
+
+
+def test_what_is_there_is_replaced_on_request_alone(folder, tmp_path, capsys):
+  path, part = tmp_path / "precious.mp4", tmp_path / "precious.mp4.part"
+  path.write_bytes(b"the only copy")
+  part.write_bytes(b"somebody's")
+  assert extract.main([str(folder), f"--video={path}"]) == 2
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 1 and lines[0].endswith(f"--video={path}: exists already; --overwrite replaces it")
+  assert path.read_bytes() == b"the only copy"
+  assert extract.main([str(folder), f"--video={path}", "--overwrite"]) == 0
+  assert len(decoded(path)[0]) == 5 and part.read_bytes() == b"somebody's"
+
+
+def test_a_folder_is_never_replaced(folder, tmp_path, capsys):
+  path = tmp_path / "clips.mp4"
+  path.mkdir()
+  assert extract.main([str(folder), f"--video={path}", "--overwrite"]) == 2
+  assert f"--video={path}: is a folder" in capsys.readouterr().err and [one.name for one in tmp_path.iterdir()] == ["clips.mp4"]
+
+
+def test_a_video_that_fails_leaves_nothing(tmp_path):
+  frames = [*clip(0, frames=120).frames, np.zeros((3, 3), np.uint8)]  # the encoder has written some by then
+  with pytest.raises((ValueError, IndexError)):
+    extract.save(tmp_path / "clip.mp4", frames, 25)
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_images_are_refused(tmp_path, capsys):

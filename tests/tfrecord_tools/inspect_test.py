@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import tiny_files
 import tiny_plans
 from PIL import Image
 
 from mppar_tf.data import records, schema
-from tfrecord_tools import assemble, inspect, sheet, verify, words
+from tfrecord_tools import assemble, build, detector_check, inspect, sheet, verify, words
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_inspect_counts_what_is_there(labelled):
   assert lines[0].startswith("labelled: video records, schema version 1")
   assert "licence: CC0" in lines and "closed-set identity: no" in lines
   assert lines[lines.index("left out when built: 1") + 1] == "a.csv line 2: no such file"
-  assert any(line.startswith("train 4 1 ") and line.endswith(" 20x16") for line in lines)
+  assert any(line.startswith("train 4 1 ") and line.endswith(" 16x20") for line in lines)
   assert {"action train test", "clap 1 0", "wave 2 2", "(none) 1 0"} <= set(lines)
   # nude: two of the three annotated train records; old: annotated once, absent there, and never in test.
   assert {"attribute train prevalence train NA test prevalence test NA", "nude 0.667 1 0.500 0", "old 0.000 3 - 2"} <= set(lines)
@@ -79,6 +80,28 @@ def test_inspect_draws_what_is_stored(labelled, tmp_path, capsys):
   # Each of the eight shown frames is flat: its grey stands side by side with the next, evenly over the twelve, first and last among them.
   row = drawn[sheet.GAP + 15 + sheet.GAP + 50, sheet.GAP:sheet.GAP + 8 * 80:80, 0].astype(int)
   assert np.abs(row - 10 * np.array([0, 2, 3, 5, 6, 8, 9, 11])).max() <= 2
+
+
+def test_a_sheet_replaces_a_sheet_and_nothing_else(labelled, tmp_path, capsys):
+  path = tmp_path / "drawn.png"
+  assert inspect.main([labelled, f"--sheet={path}", "--sheet_records=1"]) == 0
+  before = path.read_bytes()
+  assert inspect.main([labelled, f"--sheet={path}"]) == 0 and path.read_bytes() != before
+  capsys.readouterr()
+  tiny_files.image(tmp_path / "photo.png", tiny_files.gradient())
+  (tmp_path / "notes.png").write_bytes(b"notes")
+  (tmp_path / "folder.png").mkdir()
+  for name in ("photo.png", "notes.png", "folder.png"):
+    other = tmp_path / name
+    before = other.read_bytes() if other.is_file() else b""
+    for program, arguments in ((inspect.main, [labelled]), (build.main, ["twin", f"--data_dir={tmp_path / 'data'}"]),
+                               (detector_check.main, ["--detector=centerface", f"--records={labelled}"])):
+      assert program([*arguments, f"--sheet={other}"]) == 2
+      told = capsys.readouterr()
+      assert told.err.count("\n") == 1 and told.out == ""
+      assert f"--sheet={other}: is there, and no contact sheet of these programs; it is not replaced" in told.err
+    assert (other.read_bytes() if other.is_file() else b"") == before
+  assert not (tmp_path / "data").exists()
 
 
 def test_inspect_refuses_damage_and_a_bad_command_line(folder, capsys):

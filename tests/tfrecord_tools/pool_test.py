@@ -3,6 +3,9 @@
 import itertools
 import operator
 import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -40,6 +43,45 @@ def test_a_worker_that_is_killed_is_told():
   with pool.ordered_map(2) as parallel:
     with pytest.raises(pool.WorkerLost, match="a worker process was killed.*--workers"):
       list(parallel(eval, ["__import__('os').kill(__import__('os').getpid(), 9)"] * 3))
+
+
+CTRL_C = """
+import operator, os, signal, threading, time
+from tfrecord_tools import pool
+
+def items():
+  yield 1
+  for _ in range(60):  # while the first worker starts
+    time.sleep(0.02)
+    os.killpg(0, signal.SIGINT)
+  yield 2
+
+def another():  # a thread that takes the signal where the main one is deaf
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+  os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, lambda *_: None)
+with pool.ordered_map(2) as parallel:
+  print(list(parallel(operator.neg, items())))
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with pool.ordered_map(2) as parallel:
+  print(list(parallel(operator.neg, [3])))
+  try:
+    with pool.deaf():
+      for _ in range(2):
+        threading.Thread(target=another).start()
+        time.sleep(0.05)
+      print("started")
+  except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+def test_workers_hear_no_ctrl_c_not_even_while_they_start():
+  root = pathlib.Path(__file__).resolve().parents[2]
+  answer = subprocess.run([sys.executable, "-c", CTRL_C], capture_output=True, text=True, cwd=root, start_new_session=True, timeout=120,
+                          check=False)
+  assert (answer.returncode, answer.stdout, answer.stderr) == (0, "[-1, -2]\n[-3]\nstarted\nheard\n", "")
 
 
 def test_an_unusable_item_is_an_answer_and_an_error_is_an_error():
