@@ -39,8 +39,8 @@ def default_data_dir() -> str:
 @dataclasses.dataclass(frozen=True)
 class StorageOptions:
   """Where records lie."""
-  data_dir: str = option(default_data_dir(), "Folder that holds one folder of records per dataset; read from http(s)://, s3:// and gs://, too, "
-                                                 "but records are built on a local disk or gs:// alone.")
+  data_dir: str = option(default_data_dir(), "Folder that holds one folder of records per dataset; read from http(s)://, s3:// and gs://, "
+                                                 "too, but records are built on a local disk or gs:// alone.")
 
 
 @dataclasses.dataclass(frozen=True)
