@@ -10,7 +10,8 @@ built-in moving picture (test:WIDTHxHEIGHT@RATE:frames=COUNT). Sinks: FILE.mp4 o
 an address (rtsp, rtmp: FLV, http, udp, tcp: MPEG-TS), to which H.264 is pushed with a key frame each second and no frame held back; -,
 raw frames on standard output (rgb24, rows from the top, height * width * 3 bytes a frame, nothing in between; text goes to standard
 error); or null. Each frame is scaled to the model's input as a whole and back, or goes through it in tiles (--framing=tile), and keeps
-its size. Audio and metadata are dropped. --preview_port=8080 shows the anonymized frames at http://127.0.0.1:8080/, on this machine alone.
+its size, turned upright where the file says so. Audio and metadata, EXIF too, are dropped. --preview_port=8080 shows the anonymized
+frames at http://127.0.0.1:8080/, on this machine alone.
 
 Files lose no frame: they keep their number, order and times. A live source (--live) cannot wait: where model or sink are slower, the
 oldest frame that waits is dropped, and counted. A connection that is lost, in or out, is opened again for --reconnect_seconds; nothing
@@ -31,7 +32,8 @@ Exit codes:
   3    model refused: missing, not as its manifest says, or it does not anonymize the built-in pictures (identity-like, constant, NaN)
   4    source: missing, undecodable, corrupt, truncated, its frames change size, or it is lost and does not come back
   5    a frame could not be anonymized: inference error, NaN, constant or unchanged picture, another shape
-  6    sink: exists already, not writable, disk full, no connection, or it is lost and does not come back
+  6    sink: exists already (with --overwrite: and is neither a video nor a folder of frames), not writable, disk full, no connection, or
+       it is lost and does not come back
   7    an error inside the program
   130  interrupted (Ctrl-C, SIGTERM)
 

@@ -341,7 +341,7 @@ class CameraOptions(SourceOptions, OverwriteOptions):
           raise OptionError(f"--{flag}: item {number + 1} is not NAME=VALUE")
     if self.stats_json is not None:
       path = pathlib.Path(self.stats_json).absolute()
-      if path.is_dir() or not os.access(path.parent, os.W_OK):
+      if os.path.isdir(path) or not os.access(path.parent, os.W_OK | os.X_OK):
         raise OptionError(f"--stats_json={self.stats_json}: no file can be written there")
 
 
@@ -408,5 +408,5 @@ class BenchOptions:
         raise OptionError(f"--{flag}={folder}: no such folder")
     if self.bench_json is not None:
       path = pathlib.Path(self.bench_json).absolute()
-      if path.is_dir() or not os.access(path.parent, os.W_OK):  # told now, not after an hour of measuring
+      if os.path.isdir(path) or not os.access(path.parent, os.W_OK | os.X_OK):  # told now, not after an hour of measuring
         raise OptionError(f"--bench_json={self.bench_json}: no file can be written there")

@@ -264,12 +264,13 @@ def test_sinks_never_replace_what_is_not_theirs(model, place, capsys):
   video = footage.make_video(place / "in.mp4", tiny_exports.pictures(3, *footage.SIZE))
   before = video.read_bytes()
   cases = [(out / "holiday", "exists already", {}), (out / "holiday", "other things", {"overwrite": True}),
-           (out / "old.mp4", "exists already", {}), (video, "is the source", {"overwrite": True}), (out / "x.gif", ".mp4, .mov", {}),
-           (out / "no" / "x.mp4", "does not exist", {})]
+           (out / "old.mp4", "exists already", {}), (out / "old.mp4", "is no video", {"overwrite": True}),
+           (video, "is the source", {"overwrite": True}), (out / "x.gif", ".mp4, .mov", {}), (out / "no" / "x.mp4", "does not exist", {})]
   for sink, word, more in cases:
     assert camera.run(footage.chosen(model, video, sink, **more)) == 6
     assert word in capsys.readouterr().err
   assert (out / "holiday" / "photo.jpg").read_bytes() == b"precious"
   assert (out / "old.mp4").read_bytes() == b"old" and video.read_bytes() == before
-  assert camera.run(footage.chosen(model, video, out / "old.mp4", overwrite=True)) == 0
-  assert len(footage.read_video(out / "old.mp4")) == 3
+  footage.make_video(out / "older.mp4", tiny_exports.pictures(5, *footage.SIZE))
+  assert camera.run(footage.chosen(model, video, out / "older.mp4", overwrite=True)) == 0
+  assert len(footage.read_video(out / "older.mp4")) == 3

@@ -3,8 +3,12 @@
 import os
 import pathlib
 import shutil
+import zipfile
 
+import av
+import exif_footage
 import footage
+import numpy as np
 import pytest
 import tiny_exports
 
@@ -131,3 +135,98 @@ def test_what_others_put_under_the_temporary_name_is_not_removed(model, out, cap
   shutil.rmtree(out / ".frames.part")
   (out / ".x.mp4.part").mkdir()
   assert camera.run(footage.chosen(model, FRAMES, out / "x.mp4")) == 6 and names(out) == [".x.mp4.part"]
+
+
+# What is no video does not make room for one.
+
+
+def _sound(path, cover):
+  """Music, with the picture of its cover as a second track where asked."""
+  with av.open(str(path), "w", format="mp4") as container:
+    stream = container.add_stream("aac", rate=16000)
+    picture = container.add_stream("mjpeg") if cover else None
+    if picture:
+      picture.width, picture.height, picture.pix_fmt = exif_footage.STORED[1], exif_footage.STORED[0], "yuvj444p"
+      picture.disposition = av.stream.Disposition.attached_pic
+    for i in range(10):
+      tone = av.AudioFrame.from_ndarray(np.sin(np.arange(1024) / 5)[None].astype(np.float32), format="fltp", layout="mono")
+      tone.sample_rate, tone.pts = 16000, 1024 * i
+      container.mux(stream.encode(tone))
+    container.mux(stream.encode(None))
+    if picture:
+      packet = av.Packet(exif_footage.encoded(exif_footage.corners(), 1))
+      packet.stream, packet.pts, packet.dts, packet.time_base = picture, 0, 0, exif_footage.Fraction(1, 25)
+      container.mux(packet)
+
+
+def _video(path, suffix):
+  footage.make_video(path.with_name(f"made{suffix}"), tiny_exports.pictures(3, *footage.SIZE)).rename(path)
+
+
+FOREIGN = {
+    "text": lambda path: path.write_text("notes\n"),
+    "one byte": lambda path: path.write_bytes(b"\0"),
+    "zeros": lambda path: path.write_bytes(bytes(100_000)),
+    "playlist": lambda path: path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n"),
+    "subtitles": lambda path: path.write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n"),
+    "screen": lambda path: path.write_text("\x1b[31mred\x1b[0m\n" * 50),  # letters that FFmpeg would draw
+    "picture": lambda path: path.write_bytes(exif_footage.encoded(exif_footage.corners(), 1)),
+    "image": lambda path: path.write_bytes(exif_footage.encoded(exif_footage.corners(), 1, "PNG")),
+    "archive": lambda path: zipfile.ZipFile(path, "w").writestr("a.txt", "notes"),
+    "music": lambda path: _sound(path, False),
+    "music with a cover": lambda path: _sound(path, True),
+    "cut off": lambda path: (_video(path, ".mp4"), os.truncate(path, path.stat().st_size // 2)),
+    "matroska": lambda path: _video(path, ".mkv")}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+@pytest.mark.parametrize("name", ["x.mp4", "x.mov"])
+def test_what_is_no_video_is_not_replaced(model, out, capfd, what, name):
+  FOREIGN[what](out / name)
+  before = (out / name).read_bytes()
+  assert camera.run(footage.chosen(model, FRAMES, out / name, overwrite=True)) == 6
+  assert capfd.readouterr().err.splitlines()[-1] == f"camera: sink {out / name}: is no video in MP4 or MOV; it is not replaced"
+  assert names(out) == [name] and (out / name).read_bytes() == before
+
+
+def test_a_pipe_is_no_video_and_is_not_waited_for(model, out, capfd):
+  os.mkfifo(out / "x.mp4")
+  assert camera.run(footage.chosen(model, FRAMES, out / "x.mp4", overwrite=True)) == 6
+  assert "is no video" in capfd.readouterr().err and (out / "x.mp4").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.mov", "X.MP4"])
+@pytest.mark.parametrize("made", [".mp4", ".mov", None])
+def test_a_video_and_an_empty_file_make_room(model, out, name, made):
+  if made:
+    _video(out / name, made)
+  else:
+    (out / name).touch()
+  assert camera.run(footage.chosen(model, FRAMES, out / name)) == 6
+  assert camera.run(footage.chosen(model, FRAMES, out / name, overwrite=True)) == 0
+  assert len(footage.read_video(out / name)) == 3 and names(out) == [name]
+  assert camera.run(footage.chosen(model, "test:64x48:frames=4", out / name, overwrite=True)) == 0  # its own, too
+  assert len(footage.read_video(out / name)) == 4
+
+
+def test_a_file_that_may_not_be_read_is_not_replaced(model, out, capfd, monkeypatch):
+  _video(out / "x.mp4", ".mp4")
+  before, really = (out / "x.mp4").read_bytes(), av.open
+
+  def forbidden(file, *arguments, **more):
+    if file == str(out / "x.mp4"):
+      raise av.error.PermissionError(13, "Permission denied", file)
+    return really(file, *arguments, **more)
+  monkeypatch.setattr(sink_files.av, "open", forbidden)
+  assert camera.run(footage.chosen(model, FRAMES, out / "x.mp4", overwrite=True)) == 6
+  assert capfd.readouterr().err.splitlines()[-1] == f"camera: sink {out / 'x.mp4'}: Permission denied"
+  assert (out / "x.mp4").read_bytes() == before
+
+
+def test_what_took_the_video_s_name_meanwhile_is_not_replaced(out):
+  def put(frame):
+    (out / "x.mp4").write_text("notes")
+    return 255 - frame
+  with pytest.raises(sinks.SinkFailed, match="another thing than a video by now"):
+    run(FRAMES, out / "x.mp4", put)
+  assert (out / "x.mp4").read_text() == "notes" and names(out) == ["x.mp4"]

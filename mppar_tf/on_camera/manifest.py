@@ -154,13 +154,20 @@ def problems(folder: pathlib.Path, manifest: Mapping[str, Any]) -> list[str]:
 
 
 def locate(model: str | os.PathLike) -> tuple[pathlib.Path, str | None]:
-  """(export folder, file name or None) of what --model names: an export folder, or one of its .tflite files."""
-  path = pathlib.Path(model).expanduser()
-  if path.is_dir():
-    return path, None
-  if path.suffix == ".tflite":
-    return path.parent, path.name
-  if not path.exists():
+  """(export folder, file name or None) of what --model names: an export folder, or one of its .tflite files.
+
+  Raises ModelRefused where it is neither, or the system does not let it be looked at.
+  """
+  path = pathlib.Path(os.path.expanduser(model))
+  try:
+    if path.is_dir():
+      return path, None
+    if path.suffix == ".tflite":
+      return path.parent, path.name
+    there = path.exists()
+  except OSError as error:
+    raise ModelRefused(f"model {path}: {error.strerror}") from None
+  if not there:
     raise ModelRefused(f"model {path}: does not exist")
   raise ModelRefused(f"model {path}: neither an export folder nor one of its .tflite files")
 

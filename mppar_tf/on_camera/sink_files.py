@@ -57,6 +57,23 @@ class VideoSink:
     self._shift: int | None = None
     self._broken = False
 
+  @staticmethod
+  def made(path: pathlib.Path) -> bool:
+    """True for an MP4 or MOV with a moving picture, whoever wrote it, and for an empty file; nothing else may be replaced.
+
+    Raises OSError where that cannot be found out.
+    """
+    if not path.is_file() or not path.stat().st_size:  # a pipe would be waited for
+      return path.is_file()
+    try:
+      # No other format: text may be a playlist, whose addresses FFmpeg would visit.
+      with av.open(str(path), format="mp4", metadata_errors="ignore") as there:
+        return any(not stream.disposition & av.stream.Disposition.attached_pic for stream in there.streams.video)
+    except OSError:
+      raise
+    except (av.FFmpegError, ValueError):
+      return False
+
   def open(self, stream: Stream) -> None:
     # Edit lists and tracks count in these scales; the muxer's own choice rounds a first time that is not 0.
     scale = str(stream.time_base.denominator)
@@ -98,6 +115,8 @@ class VideoSink:
         found = written.streams.video[0].frames
       if found != frames:
         raise SinkFailed(f"sink {self._path}: the file holds {found} of {frames} frames")
+      if self._path.exists() and not self.made(self._path):  # hours may lie between the start of a run and its end
+        raise SinkFailed(f"sink {self._path}: is another thing than a video by now; it is not replaced")
       os.replace(self.part, self._path)
 
   def _close(self) -> None:

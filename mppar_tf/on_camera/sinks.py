@@ -85,6 +85,8 @@ def _local(path: pathlib.Path, quality: int, overwrite: bool, source: pathlib.Pa
   if path.suffix:
     if path.is_dir():
       raise SinkFailed(f"sink {path}: is a folder")
+    if path.exists() and not VideoSink.made(path):
+      raise SinkFailed(f"sink {path}: is no video in MP4 or MOV; it is not replaced")
     sink = VideoSink(path, quality=quality)
   else:
     sink = _folder(pathlib.Path(os.path.realpath(path)), source)  # a folder is renamed at the end, which a link to it does not survive

@@ -21,11 +21,15 @@ STEP_BACK_SECONDS = 1  # times that step back by more are those of another recor
 MISSING_FRAMES = 3  # a container's declared length may be off by rounding, not by more frames than these
 
 
-def upright(frame: av.VideoFrame, what: str = "source") -> np.ndarray:
-  """uint8 RGB [H, W, 3], turned and mirrored as the file says: metadata is dropped later, so both must be in the pixels."""
-  pixels = display_matrix.upright(frame.to_ndarray(format="rgb24"), frame)
+def upright(frame: av.VideoFrame, what: str) -> np.ndarray:
+  """uint8 RGB [H, W, 3], turned and mirrored as the file says: metadata is dropped later, so both must be in the pixels.
+
+  Raises SourceFailed where FFmpeg cannot convert the frame, or nobody can tell how it is turned, or it is not by quarters.
+  """
+  with told(SourceFailed, f"{what} cannot be converted"):
+    pixels = display_matrix.upright(frame.to_ndarray(format="rgb24"), frame)
   if pixels is None:
-    raise SourceFailed(f"{what}: a frame is turned by {frame.rotation} degrees, not by a multiple of 90")
+    raise SourceFailed(f"{what} is turned by {frame.rotation} degrees, not by a multiple of 90")
   return pixels
 
 
@@ -90,7 +94,7 @@ class VideoFile:
         break
       if frame.is_corrupt:
         raise SourceFailed(f"source {self.name}: frame {index} is corrupt")
-      pixels = upright(frame, f"source {self.name}")
+      pixels = upright(frame, f"source {self.name}: frame {index}")
       if size not in (None, pixels.shape):
         raise SourceFailed(f"source {self.name}: frame {index} has the shape {pixels.shape}, those before {size}")
       size = pixels.shape
@@ -201,7 +205,7 @@ class ImageFolder:
           picture = next(container.decode(video=0), None)
       if picture is None or picture.is_corrupt:
         raise SourceFailed(f"source {name}: holds no whole image")
-      yield Frame(index, index, upright(picture, f"source {name}"))
+      yield Frame(index, index, upright(picture, f"source {name}: the image"))
 
   def close(self) -> None:
     self._names = []

@@ -75,8 +75,7 @@ class LiveSource:
     while not self._patience.stop.is_set():
       try:
         for frame, captured in self._received():
-          with told(SourceFailed, f"source {self.name}: frame {index} cannot be converted"):
-            pixels = upright(frame)
+          pixels = upright(frame, f"source {self.name}: frame {index}")
           if size not in (None, pixels.shape):
             raise SourceFailed(f"source {self.name}: frame {index} has the shape {pixels.shape}, those before {size}")
           size, attempts = pixels.shape, None
