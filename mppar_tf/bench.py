@@ -54,7 +54,7 @@ from mppar_tf import bench_tables, flagfiles, options, side_by_side, whole_files
 from mppar_tf.progress import progress_bar
 from mppar_tf.side_by_side import Job
 
-FAILED, INTERRUPTED = 1, 130
+FAILED, INTERRUPTED = 1, flagfiles.INTERRUPTED
 PROGRAM_OPTIONS = (options.BenchOptions, options.ClipOptions, options.MachineOptions, options.SeedOptions, options.StorageOptions)
 
 UPDATES = {  # variant -> method, meta gradient
@@ -94,7 +94,8 @@ class Asked(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # variants inherit it; their start-up notes would break the progress bar
   return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__, arguments=arguments,
-                        stopped=(INTERRUPTED, "interrupted; finished parts are printed above, and stand in --bench_json where it is given"))
+                        stopped=(INTERRUPTED, "bench: interrupted; finished parts are printed above, and stand in --bench_json where it is "
+                                              "given"))
 
 
 def run(bench: options.BenchOptions, clip: options.ClipOptions, machine_options: options.MachineOptions, seed: options.SeedOptions,

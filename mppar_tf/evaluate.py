@@ -53,7 +53,7 @@ def main(arguments=None) -> int:
   """Reads the run's flags, then its own, and hands everything to `run`."""
   return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS)), PROGRAM_OPTIONS, __doc__,
                         arguments=arguments, before=functools.partial(with_flags_of_run, free=(*FREE, "protocol")),
-                        stopped=(STOPPED, "stopped; the same command goes on from what is saved"))
+                        stopped=(STOPPED, "evaluate: stopped; the same command goes on from what is saved"))
 
 
 def with_flags_of_run(arguments: list[str], free: tuple[str, ...] = FREE) -> list[str]:

@@ -149,7 +149,7 @@ def _flag_lines(path: str) -> list[str]:
 
 def main(program: Callable[[], int | None], option_classes: Sequence[type], doc: str, *,
          arguments: Sequence[str] | None = None, before: Callable[[list[str]], list[str]] | None = None,
-         stopped: tuple[int, str] = (INTERRUPTED, "stopped")) -> int:
+         stopped: tuple[int, str] | None = None) -> int:
   """Runs a program: declares its flags, reads the command line, turns a known error into one line and exit code 2.
 
   Args:
@@ -158,7 +158,7 @@ def main(program: Callable[[], int | None], option_classes: Sequence[type], doc:
     doc: the program's help, normally its module's docstring.
     arguments: the command line without the program's name; default `sys.argv[1:]`.
     before: may rewrite the expanded arguments, e.g. put those of a run folder before them.
-    stopped: exit code and words of a program that Ctrl-C stopped.
+    stopped: exit code and line of a program that Ctrl-C stopped; None: INTERRUPTED and no more than that it was.
   Returns:
     The exit code: 0 done, 1 where whoever reads the output left before its end (`| head`), 2 for bad input, that of `stopped`. Programs
     document others.
@@ -172,8 +172,9 @@ def main(program: Callable[[], int | None], option_classes: Sequence[type], doc:
       raise
     return 1
   except KeyboardInterrupt:
-    print(f"{program_name()}: {stopped[1]}", file=sys.stderr)
-    return stopped[0]
+    code, line = stopped or (INTERRUPTED, f"{program_name()}: stopped")
+    print(line, file=sys.stderr)
+    return code
 
 
 def program_name() -> str:

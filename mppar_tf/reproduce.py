@@ -42,8 +42,8 @@ def main(arguments=None) -> int:
       signal.signal(number, signal.default_int_handler)
   return flagfiles.main(lambda: run(flagfiles.read(options.ReproduceOptions), flagfiles.read(options.StorageOptions)),
                         (options.ReproduceOptions, options.StorageOptions), __doc__, arguments=arguments,
-                        stopped=(STOPPED, "stopped; the same command goes on: finished cells are kept, begun ones resume from their last "
-                                          "checkpoint"))
+                        stopped=(STOPPED, "reproduce: stopped; the same command goes on: finished cells are kept, begun ones resume from "
+                                          "their last checkpoint"))
 
 
 def run(chosen, storage) -> int:

@@ -54,7 +54,7 @@ def main(end: Callable[[int], int] = int) -> int:
   # Before and after the loop, which finishes its step first, SIGTERM stops as Ctrl-C does.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   return flagfiles.main(lambda: run(*(flagfiles.read(cls) for cls in PROGRAM_OPTIONS), end=end), PROGRAM_OPTIONS, __doc__,
-                        stopped=(PREEMPTED, "stopped at once; the same command goes on from the last checkpoint, if there is one"))
+                        stopped=(PREEMPTED, "train: stopped at once; the same command goes on from the last checkpoint, if there is one"))
 
 
 def run(*chosen, end: Callable[[int], int] = int) -> int:

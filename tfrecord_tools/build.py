@@ -44,7 +44,6 @@ from tfrecord_tools.pool import WorkerLost
 from tfrecord_tools.readers import folder, hmdb51, ipn, ixmas, kth, pa_hmdb51, sbu, twin, ucf101, utkface, vispr
 
 
-INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 READ_ONLY = ("http", "https", "s3")  # schemes of --data_dir
 SOURCES = ("source", "annotations", "without_pa_hmdb51")  # flags that may name an archive
 UNPACKED = ".unpacked"  # beside the records, while a build from archives runs
@@ -150,7 +149,7 @@ def build(dataset: str, chosen: Any) -> int:
     return 1
   except KeyboardInterrupt:
     print("build: interrupted; the same command resumes it", file=sys.stderr)
-    return INTERRUPTED
+    return flagfiles.INTERRUPTED
   return 0
 
 

@@ -30,7 +30,6 @@ from tfrecord_tools import options
 from tfrecord_tools.fuzzing import outcomes, workers
 from tfrecord_tools.fuzzing.outcomes import Outcome
 
-INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 TARGETS = {
     "records": "tfrecord_tools.fuzzing.stored:RECORDS", "manifests": "tfrecord_tools.fuzzing.stored:MANIFESTS",
     "tables": "tfrecord_tools.fuzzing.tables:TABLES", "videos": "tfrecord_tools.fuzzing.media:VIDEOS",
@@ -103,7 +102,7 @@ def fuzz(chosen: options.FuzzOptions, targets: Mapping[str, str] = TARGETS) -> i
     print(f"{ended.target} case {ended.case}: {ended.outcome.kind}: {ended.outcome.words.splitlines()[-1]}", file=sys.stderr)
   if failed:
     print(f"fuzz: {len(failed)} failures; their inputs: {chosen.fuzz_failures}", file=sys.stderr)
-  return INTERRUPTED if interrupted else 1 if failed else 0
+  return flagfiles.INTERRUPTED if interrupted else 1 if failed else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
