@@ -14,6 +14,7 @@ from typing import Any, Mapping, Sequence
 
 import tensorflow as tf
 
+from mppar_tf import whole_files
 from mppar_tf.messages import one_line
 
 BEST = "best.json"
@@ -64,9 +65,9 @@ class Checkpoints:
     self._tracker().write(str(part / "variables"))
     (part / "state.json").write_text(json.dumps({"step": step, **state}, indent=1, sort_keys=True), encoding="utf-8")
     for file in part.iterdir():
-      _sync(file)
+      whole_files.sync(file)
     os.replace(part, final)
-    _sync(self._folder)
+    whole_files.sync(self._folder)
     self._clean()
     return final
 
@@ -129,13 +130,14 @@ class Checkpoints:
 
   def _write_marks(self, marks: Sequence[tuple[int, float]]) -> None:
     last, *before = ({"step": step, "score": score} for step, score in marks)
-    part = self._folder / f".part-{BEST}"
+    value = last | {"before": before[0] if before else None}
+
+    def fill(part: pathlib.Path) -> None:
+      part.write_text(json.dumps(value), encoding="utf-8")
+      whole_files.sync(part)
     try:
-      self._folder.mkdir(parents=True, exist_ok=True)
-      part.write_text(json.dumps(last | {"before": before[0] if before else None}), encoding="utf-8")
-      _sync(part)
-      os.replace(part, self._folder / BEST)
-      _sync(self._folder)
+      whole_files.write(self._folder / BEST, fill)
+      whole_files.sync(self._folder)
     except OSError as error:
       raise CheckpointError(f"{self._folder / BEST} cannot be written: {one_line(error, 200)}") from error
 
@@ -179,11 +181,3 @@ class Checkpoints:
     # IndexError is TensorFlow's word for a truncated file.
     except (AssertionError, ValueError, IndexError, OSError, tf.errors.OpError) as error:
       raise CheckpointError(f"{folder} is damaged or does not fit this run's networks: {one_line(error, 200)}") from error
-
-
-def _sync(path: pathlib.Path) -> None:
-  handle = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(handle)
-  finally:
-    os.close(handle)

@@ -17,22 +17,17 @@ or is gone: run the same commands again, they go on from the last checkpoint.
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import functools
-import os
 import pathlib
 import shlex
 import signal
 import sys
-import time
-from typing import Callable, Iterator
+from typing import Callable
 
 from absl import flags
 
 import mppar_tf
-from mppar_tf import flagfiles, leaving, options, workers
-from mppar_tf.messages import one_line
+from mppar_tf import flagfiles, leaving, options, train_lock, workers
 
 FINISHED, BAD_INPUT, NOT_FINITE, NOT_WRITTEN, PREEMPTED, LOST = 0, 2, 70, 74, 75, 76
 # What stages 1 to 3 depend on: a run may start from another's initialisation only where these are the same.
@@ -44,8 +39,6 @@ INITIALISATION_FLAGS = tuple(f"--{name}=" for name in (
     "privacy_batch", "recognizer_batch", "attacker_batch", "privacy_reduction", "clip_norm", "gate_smoothing"))
 # With others of these the same is computed, but for rounding.
 FREE = ("--run_dir=", "--data_dir=", "--threads=", "--log_every=", "--keep_checkpoints=")
-LOCK = "training.lock"  # in the run folder while a training works there
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # what a file system says that knows none
 PROGRAM_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
 
 
@@ -85,63 +78,12 @@ def train(task: workers.Task, run_options, *others, end: Callable[[int], int]) -
   with contextlib.ExitStack() as held:
     if task.chief:  # it alone writes
       # Several workers are started again at once where one was lost, and the others need as long to miss it as its port may need.
-      held.enter_context(alone_in(run_dir, patience=workers.PORT_PATIENCE if task.name else 0.0))
+      held.enter_context(train_lock.alone_in(run_dir, patience=workers.PORT_PATIENCE if task.name else 0.0))
 
     def release_and_end(code: int) -> int:
       held.close()  # `end` may end the process
       return end(code)
     return train_in(run_dir, task, run_options, *others, end=release_and_end)
-
-
-@contextlib.contextmanager
-def alone_in(run_dir: pathlib.Path, patience: float = 0.0) -> Iterator[None]:
-  """Keeps other trainings out of a run folder, which is made where there is none, and gone again where nothing was written into it.
-
-  Raises:
-    OptionError: another process trains there, `patience` seconds long; or it cannot be written.
-  """
-  deadline = time.monotonic() + patience
-  try:
-    made = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
-    while (lock := _locked(run_dir)) is None:
-      if time.monotonic() >= deadline:
-        raise options.OptionError(f"another training is at work in {run_dir}: wait for its end, stop it, or choose another --run_dir")
-      time.sleep(0.5)
-  except OSError as error:
-    raise options.OptionError(f"{run_dir} cannot be written: {one_line(error, 200)}") from error
-  try:
-    yield
-  finally:
-    with contextlib.suppress(OSError):
-      (run_dir / LOCK).unlink()  # while it is held: whoever opened it before sees that it is gone
-    os.close(lock)
-    with contextlib.suppress(OSError):
-      for folder in made:
-        folder.rmdir()
-
-
-def _locked(run_dir: pathlib.Path) -> int | None:
-  """The open lock of a run folder, the process's own as long as it is open; None where another one has it. Raises OSError."""
-  path = run_dir / LOCK
-  while True:
-    run_dir.mkdir(parents=True, exist_ok=True)
-    try:
-      lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except FileNotFoundError:  # who worked here took the empty folder away just now
-      continue
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      os.close(lock)
-      return None
-    except OSError as error:
-      if error.errno not in NO_LOCKS:
-        os.close(lock)
-        raise
-    with contextlib.suppress(FileNotFoundError):
-      if os.path.samestat(os.fstat(lock), path.stat()):
-        return lock
-    os.close(lock)  # the file of one who has ended since
 
 
 def train_in(run_dir: pathlib.Path, task: workers.Task, run_options, clip_options, model_options, train_options, loop_options, *,

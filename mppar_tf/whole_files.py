@@ -21,3 +21,12 @@ def write_text(path: pathlib.Path, text: str) -> None:
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Raises ValueError on NaN or infinity, which JSON does not know."""
   write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def sync(path: pathlib.Path) -> None:
+  """Waits until a file, or the names in a folder, are on the disk, so that a loss of power does not take them. OSError as it comes."""
+  handle = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(handle)
+  finally:
+    os.close(handle)

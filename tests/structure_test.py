@@ -51,7 +51,7 @@ MAY_IMPORT = {
                 "schedule_vita", "types"},
     "protocols": {"data", "evaluation.metrics", "models.attackers", "types"},
     "evaluation": {"data", "learning_rates", "models.attackers", "objectives", "progress", "replica", "types", "whole_files"},
-    "checkpoints": {"messages"},
+    "checkpoints": {"messages", "whole_files"},
     "journal": set(),
     "loop": {"checkpoints", "data", "journal", "learning_rates", "messages", "progress", "replica", "schedule", "team", "types"},
     "feeding": {"data", "methods.contract", "types"},

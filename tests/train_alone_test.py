@@ -10,7 +10,7 @@ import fixtures
 import pytest
 import tiny_runs
 
-from mppar_tf import flagfiles, loop, options, train
+from mppar_tf import flagfiles, loop, options, train, train_lock
 
 RAW = "--method=raw"  # learns next to nothing, and quickly
 
@@ -33,7 +33,7 @@ def run_here(data, *flags) -> int:
 def held(tmp_path):
   """A run folder in which somebody works: its lock, which is free once it is closed."""
   (tmp_path / "run").mkdir()
-  with open(tmp_path / "run" / train.LOCK, "w") as lock:
+  with open(tmp_path / "run" / train_lock.LOCK, "w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     yield lock
 
@@ -57,24 +57,24 @@ def test_a_second_training_in_a_folder_is_refused_and_the_first_goes_on(capsys, 
   for code, told in second:
     [line] = told.splitlines()
     assert code == train.BAD_INPUT == 2 and f"another training is at work in {run_dir}: " in line and "another --run_dir" in line
-  assert len(second) == 2 and tiny_runs.steps(run_dir) and not (run_dir / train.LOCK).exists()
+  assert len(second) == 2 and tiny_runs.steps(run_dir) and not (run_dir / train_lock.LOCK).exists()
   monkeypatch.setattr(loop, "run", original)
   assert run_here(data, f"--run_dir={run_dir}", RAW) == 0, "it was not let go"
 
 
 def test_a_lock_file_that_a_killed_training_left_stops_nobody(data, tmp_path):
   (tmp_path / "run").mkdir()
-  (tmp_path / "run" / train.LOCK).touch()
+  (tmp_path / "run" / train_lock.LOCK).touch()
   assert run_here(data, f"--run_dir={tmp_path / 'run'}", RAW) == 0
-  assert not (tmp_path / "run" / train.LOCK).exists()
+  assert not (tmp_path / "run" / train_lock.LOCK).exists()
 
 
 def test_the_folder_is_let_go_before_the_process_ends_itself(tmp_path, monkeypatch):
   """As `leaving.leave` does, which runs nothing after it."""
   seen = []
-  monkeypatch.setattr(train, "train_in", lambda run_dir, *_, end: seen.append((run_dir / train.LOCK).exists()) or end(75))
+  monkeypatch.setattr(train, "train_in", lambda run_dir, *_, end: seen.append((run_dir / train_lock.LOCK).exists()) or end(75))
   task = types.SimpleNamespace(name="", chief=True)
-  end = lambda code: seen.append((tmp_path / "run" / train.LOCK).exists()) or code
+  end = lambda code: seen.append((tmp_path / "run" / train_lock.LOCK).exists()) or code
   assert train.train(task, options.RunOptions(run_dir=str(tmp_path / "run")), end=end) == 75
   assert seen == [True, False]
 
@@ -90,16 +90,16 @@ def test_of_several_workers_the_chief_alone_holds_the_folder(held, tmp_path, mon
 
 def test_a_predecessor_that_is_about_to_end_is_waited_for(held, tmp_path):
   threading.Timer(0.3, held.close).start()
-  with train.alone_in(tmp_path / "run", patience=60.0):
-    assert (tmp_path / "run" / train.LOCK).exists()
+  with train_lock.alone_in(tmp_path / "run", patience=60.0):
+    assert (tmp_path / "run" / train_lock.LOCK).exists()
 
 
 def test_what_nobody_wrote_into_is_gone_again(tmp_path):
   (tmp_path / "runs").mkdir()
-  with train.alone_in(tmp_path / "runs" / "a" / "b"):
+  with train_lock.alone_in(tmp_path / "runs" / "a" / "b"):
     assert (tmp_path / "runs" / "a" / "b").is_dir()
   assert (tmp_path / "runs").is_dir() and not (tmp_path / "runs" / "a").exists()
-  with train.alone_in(tmp_path / "runs" / "a" / "b"):
+  with train_lock.alone_in(tmp_path / "runs" / "a" / "b"):
     (tmp_path / "runs" / "a" / "b" / "flags.txt").touch()
   assert [path.name for path in (tmp_path / "runs" / "a" / "b").iterdir()] == ["flags.txt"]
 
@@ -110,13 +110,13 @@ def test_a_lock_whose_file_is_gone_by_now_is_no_lock(tmp_path, monkeypatch):
 
   def slow(handle, how):
     if not taken:
-      (tmp_path / train.LOCK).unlink()
+      (tmp_path / train_lock.LOCK).unlink()
     taken.append(os.fstat(handle).st_ino)
     flock(handle, how)
   monkeypatch.setattr(fcntl, "flock", slow)
-  with train.alone_in(tmp_path):
-    assert len(taken) == 2 and (tmp_path / train.LOCK).stat().st_ino == taken[1]
-    with pytest.raises(options.OptionError, match="another training is at work"), train.alone_in(tmp_path):
+  with train_lock.alone_in(tmp_path):
+    assert len(taken) == 2 and (tmp_path / train_lock.LOCK).stat().st_ino == taken[1]
+    with pytest.raises(options.OptionError, match="another training is at work"), train_lock.alone_in(tmp_path):
       pytest.fail("two at a time")
 
 
@@ -126,7 +126,7 @@ def test_a_file_system_without_locks_stops_nobody(tmp_path, monkeypatch, number)
     raise OSError(number, os.strerror(number))
   monkeypatch.setattr(fcntl, "flock", none_here)
   entered = []
-  with train.alone_in(tmp_path / "run"):
+  with train_lock.alone_in(tmp_path / "run"):
     entered.append(number)
   assert entered and not (tmp_path / "run").exists()
 

@@ -147,9 +147,6 @@ def build(dataset: str, chosen: Any) -> int:
   except (records.RecordsError, WorkerLost, beam.BeamFailed, OSError, tf.errors.OpError) as error:
     print(f"build: {one_line(error)}", file=sys.stderr)
     return 1
-  except KeyboardInterrupt:
-    print("build: interrupted; the same command resumes it", file=sys.stderr)
-    return flagfiles.INTERRUPTED
   return 0
 
 
@@ -215,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"build: {error}", file=sys.stderr)
     return 2
   cls = DATASETS[dataset].options
-  return flagfiles.main(lambda: build(dataset, flagfiles.read(cls)), (cls,), __doc__, arguments=flags)
+  return flagfiles.main(lambda: build(dataset, flagfiles.read(cls)), (cls,), __doc__, arguments=flags,
+                        stopped=(flagfiles.INTERRUPTED, "build: interrupted; the same command resumes it"))
 
 
 if __name__ == "__main__":
