@@ -20,6 +20,14 @@ def _is_sheet(path: str) -> bool:
   return importlib.import_module("tfrecord_tools.sheet").is_ours(path)  # late, as choices are looked up
 
 
+def _nearest(path: str) -> str:
+  """What stands on the way to a file that is to be made: its folder, or the nearest above that is there."""
+  place = os.path.dirname(os.path.abspath(path))
+  while not os.path.lexists(place):
+    place = os.path.dirname(place)
+  return place
+
+
 @dataclasses.dataclass(frozen=True)
 class SheetOptions:
   """A contact sheet."""
@@ -27,10 +35,17 @@ class SheetOptions:
   sheet_records: int = option(8, "Records of each split on a contact sheet.", low=1)
 
   def __post_init__(self):
-    if self.sheet is not None and not self.sheet.endswith(".png"):
+    if self.sheet is None:
+      return
+    if not self.sheet.endswith(".png"):
       raise OptionError(f"--sheet: {self.sheet!r} does not end in .png")
-    if self.sheet is not None and os.path.lexists(self.sheet) and not _is_sheet(self.sheet):
+    if os.path.lexists(self.sheet) and not _is_sheet(self.sheet):
       raise OptionError(f"--sheet={self.sheet}: is there, and no contact sheet of these programs; it is not replaced")
+    place = _nearest(self.sheet)  # told now: the sheet is drawn last, after a build of hours
+    if not os.path.isdir(place):
+      raise OptionError(f"--sheet={self.sheet}: cannot be written: {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+      raise OptionError(f"--sheet={self.sheet}: cannot be written: no permission to write in {place}")
 
 
 @dataclasses.dataclass(frozen=True)

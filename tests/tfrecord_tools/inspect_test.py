@@ -1,5 +1,7 @@
 """verify, inspect and the contact sheet: what they say of sound and of damaged folders."""
 
+import os
+
 import numpy as np
 import pytest
 import tiny_files
@@ -102,6 +104,21 @@ def test_a_sheet_replaces_a_sheet_and_nothing_else(labelled, tmp_path, capsys):
       assert f"--sheet={other}: is there, and no contact sheet of these programs; it is not replaced" in told.err
     assert (other.read_bytes() if other.is_file() else b"") == before
   assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("program", ["inspect", "build", "detector_check"])
+def test_a_place_where_no_sheet_can_be_is_told_before_the_work(labelled, tmp_path, monkeypatch, capsys, program):
+  program, arguments = {"inspect": (inspect.main, [labelled]), "build": (build.main, ["twin", f"--data_dir={tmp_path / 'data'}"]),
+                        "detector_check": (detector_check.main, ["--detector=centerface", f"--records={labelled}"])}[program]
+  (tmp_path / "file").touch()
+  there = sorted(tmp_path.rglob("*"))
+  for access, place, reason in ((True, "file/below/x.png", f"{tmp_path / 'file'} is no folder"),
+                                (False, "new/x.png", f"no permission to write in {tmp_path}")):
+    monkeypatch.setattr(os, "access", lambda *_, access=access: access)
+    assert program([*arguments, f"--sheet={tmp_path / place}"]) == 2
+    told = capsys.readouterr()
+    assert f"--sheet={tmp_path / place}: cannot be written: {reason}" in told.err and told.err.count("\n") == 1 and told.out == ""
+  assert sorted(tmp_path.rglob("*")) == there
 
 
 def test_inspect_refuses_damage_and_a_bad_command_line(folder, capsys):
