@@ -5,12 +5,12 @@
   python -m mppar_tf.reproduce --flagfile=reproduce_twin.flags
   python -m mppar_tf.reproduce --study=my_study --config=protocol_a.flags --methods=raw,basic,mppar --seeds=3
 
-Tables are MPPAR's 1 to 4 (protocols A to D), 5 (with Figure 3), supp1 to supp4 and supp_figure1; vita; pilot1 to pilot4; our own:
-tuning, anonymizers. A cell is one row with one seed: `mppar_tf.train`, then `mppar_tf.evaluate`, each in a process of its own with its log
-in the cell's folder. It is named by a digest of the flags that decide its result, so that the same cell in two tables is run once and a
-changed recipe is another one; a finished cell is never run again. Cells that differ in how they are judged alone share one training
-(tables 3 and 1, 4 and 2, tuning and others; of a row that judges a file of an export, `mppar_tf.export` makes it in between), and learned
-methods of one seed start from one shared initialisation (stages 1 to 3), which the first of them computes.
+Tables are MPPAR's 1 to 4 (protocols A to D), 5 (with Figure 3), supp1 to supp4 and supp_figure1; vita; pilot1 to pilot4; our own: tuning,
+anonymizers, anonymizers_frontier. A cell is one row with one seed: `mppar_tf.train`, then `mppar_tf.evaluate`, each in a process of its
+own with its log in the cell's folder. It is named by a digest of the flags that decide its result, so that the same cell in two tables is
+run once and a changed recipe is another one; a finished cell is never run again. Cells that differ in how they are judged alone share one
+training (tables 3 and 1, 4 and 2, tuning and others; of a row that judges a file of an export, `mppar_tf.export` makes it in between), and
+learned methods of one seed start from one shared initialisation (stages 1 to 3), which the first of them computes.
 --adopt=results/twin_protocol_a takes over a comparison's finished results where their flags are a cell's.
 A failing cell is reported at once and stops none of the others. Results are JSON, one file per cell, below --results_dir; the table with
 mean, spread and n, the paper's numbers, each method's difference to `basic_equal_data` paired by seed, and plots stand below tables/ there

@@ -25,4 +25,11 @@ TABLES = {
         Row("johnson/paper:0.5", WIDE),
     ), reference="johnson/small", note="NAME/SIZE:WIDTH as in mppar_tf.bench; an int8 file is one of the same training. All have the "
                                    "recipe that was tuned for johnson/small."),
+    # One recipe puts each network at another place between action and leak. With one attacker's round for each update of f^D johnson/small
+    # is known from the tuning on validation clips to give up more action and to leak less, as the dearer network does with two.
+    "anonymizers_frontier": Table("A camera's network that gives up more action, beside a dearer one", "", None, "a", ("twin",), (
+        Row("johnson/small", of()),
+        Row("johnson/small, one attackers' round", of("--max_attacker_rounds=1")),
+        Row("johnson/paper:0.5", WIDE),
+    ), reference="johnson/paper:0.5"),
 }
