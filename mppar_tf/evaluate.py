@@ -38,7 +38,7 @@ import pathlib
 import shutil
 import sys
 
-from mppar_tf import flagfiles, leaving, options
+from mppar_tf import flagfiles, leaving, options, train_records
 
 FINISHED, NOT_COMPUTABLE, STOPPED = 0, 70, 75
 RUN_OPTIONS = (options.RunOptions, options.ClipOptions, options.ModelOptions, options.TrainOptions, options.LoopOptions)
@@ -107,6 +107,9 @@ def run(chosen, run_options, clip_options, model_options, train_options, loop_op
     others = [report.read(results_path(name, chosen.judged_split, judged)) for name in chosen.compare]
     strategy = experiment.configure(deterministic=run_options.deterministic, threads=run_options.threads, seed=run_options.seed)
     built = experiment.build(run_options, clip_options, model_options, train_options, strategy, judged)
+    if apart := train_records.others(run_dir, train_records.seen_by(built)):
+      print(f"evaluate: warning: {run_dir} was trained on other records ({apart}); what is test here may have been training there",
+            file=sys.stderr)
     method = experiment.make_method(built, run_options.method)
     if chosen.judged_split == "validation":
       built = for_tuning(built)
@@ -290,18 +293,12 @@ def raw_facts(built, chosen, run_options, clip_options, model_options, imagenet=
   if model_options.attacker_size == "paper":
     begun["paper_attackers"] = 2  # to be raised when their networks change: ResNet-V1's centre and MobileNet's padding once did
   # Manifests speak of all splits; a test set of its own has its own.
-  tested = {"test": records_digest(built.clips["test"].manifest)} if built.benchmark.test else {}
-  return {**tested, **begun, "judged_split": chosen.judged_split,
-          "clips": records_digest(built.clips["train"].manifest), "private": records_digest(built.private["train"].manifest),
+  tested = {"test": built.clips["test"].manifest.digest} if built.benchmark.test else {}
+  return {**tested, **begun, "judged_split": chosen.judged_split, **train_records.seen_by(built),
           "known": built.benchmark.known, "novel": built.benchmark.novel, "private_frames": built.benchmark.private_frames,
           "clip": dataclasses.asdict(clip_options), "recognizer": recognizer, "attacker_size": model_options.attacker_size,
           "attack_batch": chosen.attack_batch, "polish_batch": chosen.polish_batch, "on_corrupt": run_options.on_corrupt,
           "versions": {name: version for name, version in report.versions().items() if name != "scikit-learn"}}
-
-
-def records_digest(manifest) -> str:
-  """SHA-256 over the shards' own."""
-  return digest({split: [shard.sha256 for shard in shards] for split, shards in manifest.splits.items()})
 
 
 def weights_digest(method) -> str:

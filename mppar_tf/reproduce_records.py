@@ -33,8 +33,7 @@ def digests(results: Mapping[str, Any]) -> dict[str, str]:
 def present(folders: Iterable[tuple[str, str]]) -> dict[str, str]:
   """{one of RECORDS: digest} of (one of RECORDS, folder of a dataset) pairs. Raises OptionError where one is no folder of records."""
   from mppar_tf.data import manifest, records
-  from mppar_tf.evaluate import records_digest
   try:
-    return {name: records_digest(manifest.read_manifest(folder)) for name, folder in folders}
+    return {name: manifest.read_manifest(folder).digest for name, folder in folders}
   except records.RecordsError as error:
     raise OptionError(str(error)) from error

@@ -27,7 +27,7 @@ from typing import Callable
 from absl import flags
 
 import mppar_tf
-from mppar_tf import flagfiles, leaving, options, train_lock, workers
+from mppar_tf import flagfiles, leaving, options, train_lock, train_records, workers
 
 FINISHED, BAD_INPUT, NOT_FINITE, NOT_WRITTEN, PREEMPTED, LOST = 0, 2, 70, 74, 75, 76
 # What stages 1 to 3 depend on: a run may start from another's initialisation only where these are the same.
@@ -110,6 +110,7 @@ def train_in(run_dir: pathlib.Path, task: workers.Task, run_options, clip_option
     if not task.chief:
       ensure_records(run_options)  # not before: where it is one folder, those of the chief are whole by now
     built = experiment.build(run_options, clip_options, model_options, train_options, strategy)
+    train_records.check(run_dir, None if last is not None else loop_options.init_from, seen := train_records.seen_by(built))
     method = experiment.make_method(built, run_options.method)
     experiment.check_game(built, method)
     not_judgeable = experiment.not_judgeable(built)
@@ -131,6 +132,7 @@ def train_in(run_dir: pathlib.Path, task: workers.Task, run_options, clip_option
   if task.chief:
     flagfiles.write(run_dir / "flags.txt", *chosen)  # only now: a command that cannot start claims no folder
     initial_weights.write(run_dir, taken)
+    train_records.write(run_dir, seen)
   log = journal.Journal(run_dir if task.chief else None, loop_options.log_every)
   log.text("flags", "    " + "\n    ".join(flagfiles.lines(*chosen)))
   log.text("command", "    " + shlex.join(sys.argv))

@@ -59,7 +59,7 @@ def test_the_folder_of_a_run(trained):
   run_dir = trained[0]
   assert tiny_runs.steps(run_dir) == list(range(1, 26))
   [event_file] = run_dir.glob("events.out.tfevents.*")
-  assert {path.name for path in run_dir.iterdir()} == {"flags.txt", "checkpoints", event_file.name}
+  assert {path.name for path in run_dir.iterdir()} == {"flags.txt", "records.json", "checkpoints", event_file.name}
   assert {path.name for path in (run_dir / "checkpoints").iterdir() if not path.name.startswith("step-")} == {"initialised", "best.json"}
   again = flagfiles.define(*train.PROGRAM_OPTIONS)
   again(["train", *flagfiles.expand([f"--flagfile={run_dir / 'flags.txt'}"])])

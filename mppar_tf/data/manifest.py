@@ -56,6 +56,12 @@ class Manifest:
     return tuple(sorted({subject for shards in self.splits.values() for shard in shards for subject in shard.subjects}))
 
   @property
+  def digest(self) -> str:
+    """24 hexadecimal digits over the SHA-256 of all shards: records of one digest are the same, wherever they lie."""
+    shards = {split: [shard.sha256 for shard in shards] for split, shards in self.splits.items()}
+    return hashlib.sha256(json.dumps(shards, sort_keys=True).encode()).hexdigest()[:24]
+
+  @property
   def header(self) -> Header:
     return Header(self.dataset, self.kind, self.classes, self.attributes)
 
