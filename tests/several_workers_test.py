@@ -69,7 +69,7 @@ def test_what_was_measured_is_the_same(alone, together):
 def test_the_chief_alone_writes_and_speaks(together):
   run_dir, (chief, other) = together
   [event_file] = run_dir.glob("events.out.tfevents.*")
-  assert {path.name for path in run_dir.iterdir()} == {"flags.txt", "checkpoints", event_file.name}
+  assert {path.name for path in run_dir.iterdir()} == {"flags.txt", "records.json", "checkpoints", event_file.name}
   assert "2 replica(s) on 2 worker(s)" in chief.out and "%|" in chief.err and said(chief) == []
   assert other.out == "" and said(other) == [] and "%|" not in other.err
 
